@@ -1,0 +1,1 @@
+"""The two files: buffer.db (readings, outbox) and state.db (settings, commands)."""

@@ -1,0 +1,71 @@
+"""Keeps every part of the agent running, and tells systemd that the loop still moves.
+
+One failing part pauses itself, never the others. This is the only place that catches Exception.
+"""
+
+import logging
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+
+from edge.clock import Clock
+from edge.errors import EdgeError, Refused, StoreBroken
+
+log = logging.getLogger(__name__)
+
+FIRST_PAUSE = timedelta(seconds=1)
+PAUSE_MAX = timedelta(minutes=5)
+REFUSED_PAUSE = timedelta(minutes=5)  # a person must act; asking more often only fills logs
+STEADY_AFTER = timedelta(minutes=1)  # a part that ran this long starts over with short pauses
+LOG_AGAIN_AFTER = timedelta(minutes=30)
+
+type Job = Callable[[], Awaitable[None]]
+type Report = Callable[[str, str], None]
+"""report(part, state): state "running", "ended", "waiting: …" or "broken, see the log"."""
+
+
+async def keep_running(name: str, job: Job, clock: Clock, report: Report) -> None:
+    """Run job for ever. A failure pauses this part only, and longer each time."""
+    pause = FIRST_PAUSE
+    said = _SaidOnce(clock)
+    while True:
+        started_ms = clock.boottime_ms()
+        report(name, "running")
+        try:
+            await job()
+            state, wanted = "ended", pause
+        except StoreBroken:
+            raise
+        except Refused as problem:
+            state, wanted = f"waiting: {problem}", REFUSED_PAUSE
+        except EdgeError as problem:
+            state, wanted = f"waiting: {problem}", pause
+        except Exception:  # a bug in one part must not silence the meters of another
+            log.exception("%s has a bug", name)
+            state, wanted = "broken, see the log", PAUSE_MAX
+        report(name, state)
+        said.say(name, state)
+        if clock.boottime_ms() - started_ms > STEADY_AFTER / timedelta(milliseconds=1):
+            pause = FIRST_PAUSE
+            wanted = min(wanted, pause) if state == "ended" else wanted
+        await clock.sleep(wanted)
+        pause = min(pause * 2, PAUSE_MAX)
+
+
+class _SaidOnce:
+    """Logs a state once, then every half hour with how often it came."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._last = ""
+        self._last_ms = 0
+        self._times = 0
+
+    def say(self, name: str, state: str) -> None:
+        now_ms = self._clock.boottime_ms()
+        self._times += 1
+        if state == self._last and now_ms - self._last_ms < LOG_AGAIN_AFTER / timedelta(
+            milliseconds=1
+        ):
+            return
+        log.info("%s: %s (%d times)" if self._times > 1 else "%s: %s%.0s", name, state, self._times)
+        self._last, self._last_ms, self._times = state, now_ms, 0

@@ -1,0 +1,1 @@
+"""The simulated house that `make run` and the tests share: real parts, simulated hardware."""
