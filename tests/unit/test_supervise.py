@@ -1,0 +1,85 @@
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import timedelta
+
+import pytest
+
+from edge.errors import Refused, StoreBroken, Unreachable
+from edge.supervise import FIRST_PAUSE, PAUSE_MAX, REFUSED_PAUSE, Job, keep_running
+from tests.house.fake_clock import FakeClock
+
+
+@asynccontextmanager
+async def kept_running(job: Job, clock: FakeClock) -> AsyncIterator[list[str]]:
+    states: list[str] = []
+    task = asyncio.create_task(
+        keep_running("part", job, clock, lambda _, state: states.append(state))
+    )
+    await clock.settle()
+    yield states
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+async def test_part_that_cannot_reach_the_other_side_tries_again_ever_more_slowly() -> None:
+    clock, starts = FakeClock(), []
+
+    async def job() -> None:
+        starts.append(clock.boottime_ms())
+        raise Unreachable("no route")
+
+    async with kept_running(job, clock) as states:
+        await clock.advance(timedelta(seconds=7))
+        assert starts == [0, 1000, 3000, 7000]
+        assert "waiting: no route" in states
+        await clock.advance(timedelta(hours=1))
+        assert starts[-1] - starts[-2] == PAUSE_MAX // timedelta(milliseconds=1)
+
+
+async def test_refusal_waits_for_a_person_and_does_not_hammer() -> None:
+    clock, starts = FakeClock(), []
+
+    async def job() -> None:
+        starts.append(clock.boottime_ms())
+        raise Refused("wrong password")
+
+    async with kept_running(job, clock):
+        await clock.advance(REFUSED_PAUSE - timedelta(seconds=1))
+        assert len(starts) == 1
+
+
+async def test_bug_pauses_only_its_own_part_with_a_traceback(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    clock = FakeClock()
+
+    async def job() -> None:
+        raise ZeroDivisionError
+
+    async with kept_running(job, clock) as states:
+        assert states[-1] == "broken, see the log"
+        assert "ZeroDivisionError" in caplog.text
+
+
+async def test_broken_store_ends_the_process() -> None:
+    async def job() -> None:
+        raise StoreBroken("gone")
+
+    with pytest.raises(StoreBroken):
+        await keep_running("part", job, FakeClock(), lambda *_: None)
+
+
+async def test_part_that_ran_long_starts_again_soon() -> None:
+    clock, starts = FakeClock(), []
+
+    async def job() -> None:
+        starts.append(clock.boottime_ms())
+        await clock.sleep(timedelta(minutes=10))
+        raise Unreachable("away")
+
+    async with kept_running(job, clock):
+        await clock.advance(timedelta(minutes=40))
+        gaps = [b - a for a, b in zip(starts, starts[1:], strict=False)]
+        assert gaps[-1] - 600_000 <= 2 * FIRST_PAUSE // timedelta(milliseconds=1)
