@@ -7,27 +7,19 @@ SHELL := /bin/bash
 BUILD := build
 VENV := .venv
 PY := $(VENV)/bin/python
-BOX := $(VENV)/.ready
-DRIVER := $(BUILD)/zwave-server/.ready
-FLEXMEASURES := $(BUILD)/flexmeasures/.ready
-PAGE := $(BUILD)/page/.ready
+SETUP := tests/house/setup
 
 .PHONY: help
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
 # --- set-up -------------------------------------------------------------------------------------
-.PHONY: setup
-setup: $(BOX) $(DRIVER) $(FLEXMEASURES) ## install everything `make run` needs
+.PHONY: setup box
+setup: ## install everything `make run` needs
+	@$(SETUP) box driver flexmeasures
 
-$(BOX): locks/dev.txt
-	@tests/house/setup box
-
-$(DRIVER): $(BOX) $(wildcard image/zwave-server/*)
-	@tests/house/setup driver
-
-$(FLEXMEASURES): $(BOX) locks/flexmeasures.txt
-	@tests/house/setup flexmeasures
+box:
+	@$(SETUP) box
 
 # --- the main job -------------------------------------------------------------------------------
 .PHONY: run
@@ -38,26 +30,26 @@ run: setup ## the simulated house, the box and a real FlexMeasures
 .PHONY: test lint types layers unit flow
 test: lint types layers unit flow ## everything CI runs
 
-lint: $(BOX) ## ruff
+lint: box ## ruff
 	@$(PY) -m ruff check . && $(PY) -m ruff format --check .
 
-types: $(BOX) ## mypy, strict
+types: box ## mypy, strict
 	@$(PY) -m mypy
 
-layers: $(BOX) ## which room may import which
+layers: box ## which room may import which
 	@$(VENV)/bin/lint-imports --no-logo
 
-unit: $(BOX) ## fast, no network
+unit: box ## fast, no network
 	@$(PY) -m pytest -q tests/unit
 
 flow: setup ## the whole agent in the simulated house
 	@$(PY) -m pytest -q tests/flow
 
 .PHONY: fmt locks clean
-fmt: $(BOX) ## format the code
+fmt: box ## format the code
 	@$(PY) -m ruff check --fix -q . ; $(PY) -m ruff format -q .
 
-locks: $(BOX) ## renew the lock files of the box
+locks: box ## renew the lock files of the box
 	@for out in "box" "dev --group dev"; do set -- $$out; \
 	  $(VENV)/bin/uv pip compile -q --upgrade --generate-hashes --no-header --no-annotate \
 	    --python-version 3.13 pyproject.toml $${2:-} $${3:-} -o locks/$$1.txt; done
