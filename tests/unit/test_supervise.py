@@ -2,6 +2,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
+from itertools import pairwise
 
 import pytest
 
@@ -81,5 +82,5 @@ async def test_part_that_ran_long_starts_again_soon() -> None:
 
     async with kept_running(job, clock):
         await clock.advance(timedelta(minutes=40))
-        gaps = [b - a for a, b in zip(starts, starts[1:], strict=False)]
+        gaps = [b - a for a, b in pairwise(starts)]
         assert gaps[-1] - 600_000 <= 2 * FIRST_PAUSE // timedelta(milliseconds=1)
