@@ -1,0 +1,143 @@
+"""The messages between the agent and those who ask it: the setup page and the command line.
+
+Typed once, used by both sides (HTTP + JSON on a Unix socket). Times are UTC; whatever a number
+measures stands in its name. A message never holds a secret on its way out of the agent.
+"""
+
+from datetime import datetime
+
+from pydantic import BaseModel, ConfigDict
+
+
+class Message(BaseModel):
+    """Base of every message: unknown fields are refused, so that both sides speak the same."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Problem(Message):
+    """An answer that says no: `code` for programs, `text` for people."""
+
+    code: str
+    text: str
+
+
+class PartStatus(Message):
+    name: str
+    state: str
+    since_s: float
+
+
+class DeviceStatus(Message):
+    key: str
+    name: str
+    model: str
+    state: str
+    last_seen: datetime | None
+    is_switch: bool
+    is_on: bool | None
+    details: dict[str, str | float | bool | None]
+
+
+class ChannelStatus(Message):
+    """`value` in `unit`; `age_s` since it was taken; `sensor_id` where it feeds FlexMeasures."""
+
+    key: str
+    name: str
+    unit: str
+    value: float | None
+    age_s: float | None
+    sensor_id: int | None
+    set_aside: int
+    energy_deviation_percent: float | None
+
+
+class SetAsideStatus(Message):
+    """A reading that was not believed, and why."""
+
+    channel: str
+    value: float
+    reason: str
+    at: datetime | None
+
+
+class BufferStatus(Message):
+    """`readings` are committed; `uncommitted` are in memory still."""
+
+    readings: int
+    readings_stored_total: int
+    bytes_used: int
+    bytes_max: int
+    oldest: datetime | None
+    uncommitted: int
+    oldest_uncommitted_s: float
+    dropped: int
+    unresolved: int
+
+
+class ClockStatus(Message):
+    trusted: bool
+    wall: datetime
+    uptime_s: float
+
+
+class FlexMeasuresStatus(Message):
+    """`advice` says what a person should do about `last_error`."""
+
+    paired: bool
+    url: str | None
+    paired_as: str | None
+    server_version: str | None
+    site: str | None
+    sensors: int
+    last_accepted: datetime | None
+    slots_accepted: int
+    slots_waiting: int
+    slots_rejected: int
+    oldest_waiting: datetime | None
+    catching_up_percent: float | None
+    last_error: str | None
+    advice: str | None
+
+
+class RejectedSlotStatus(Message):
+    sensor_id: int
+    start: datetime
+    value: float
+    reason: str
+
+
+class Status(Message):
+    """Everything `edge status --json` prints."""
+
+    name: str
+    version: str
+    release: str
+    parts: list[PartStatus]
+    alarms: dict[str, str]
+    stick: str | None
+    devices: list[DeviceStatus]
+    channels: list[ChannelStatus]
+    set_aside: list[SetAsideStatus]
+    buffer: BufferStatus
+    clock: ClockStatus
+    flexmeasures: FlexMeasuresStatus
+    rejected: list[RejectedSlotStatus]
+    counts: dict[str, int]
+
+
+class PairRequest(Message):
+    """Pair the box with a FlexMeasures account. `site` names the site asset to find or create."""
+
+    url: str
+    email: str
+    password: str
+    site: str | None = None
+    site_asset_id: int | None = None
+    allow_private: bool = False
+
+
+class PairAnswer(Message):
+    server_version: str
+    site_asset_id: int
+    sensors: int
