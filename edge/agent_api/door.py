@@ -1,0 +1,75 @@
+"""Serving both sockets, and turning errors into Problem messages."""
+
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+
+from aiohttp import web
+from pydantic import ValidationError
+
+from edge.contract import Message, Problem
+from edge.errors import ConfigFault, EdgeError, Refused, Unreachable
+
+log = logging.getLogger(__name__)
+
+BODY_BYTES_MAX = 64 * 1024  # the longest message is a mapping of some hundred channels
+_STOP_WITHIN_S = 2.0  # open event streams do not hold up a restart
+
+type Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+async def serve(path: Path, app: web.Application, *, mode: int) -> web.AppRunner:
+    """Serve `app` on the Unix socket `path` (a stale one is replaced); the caller cleans up."""
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=_STOP_WITHIN_S)
+    await runner.setup()
+    path.unlink(missing_ok=True)
+    await web.UnixSite(runner, str(path)).start()
+    path.chmod(mode)
+    return runner
+
+
+def application(
+    routes: Sequence[web.RouteDef],
+    middlewares: Sequence[Callable[[web.Request, Handler], Awaitable[web.StreamResponse]]] = (),
+) -> web.Application:
+    """An application whose every failure is a Problem a person can read."""
+    app = web.Application(
+        middlewares=[problems, *middlewares],  # type: ignore[list-item]
+        client_max_size=BODY_BYTES_MAX,
+    )
+    app.add_routes(routes)
+    return app
+
+
+def answer(message: Message, status: int = 200) -> web.Response:
+    """A message as a response."""
+    return web.Response(
+        text=message.model_dump_json(), status=status, content_type="application/json"
+    )
+
+
+async def asked[Asked: Message](request: web.Request, kind: type[Asked]) -> Asked:
+    """The message a request carries. A fault names the field, never what stood in it."""
+    try:
+        return kind.model_validate_json(await request.read())
+    except ValidationError as problem:
+        raise ConfigFault(
+            *(f"{'.'.join(map(str, e['loc'])) or 'body'}: {e['msg']}" for e in problem.errors())
+        ) from None
+
+
+@web.middleware
+async def problems(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Errors become answers; a bug becomes a 500 without details and a traceback in the log."""
+    try:
+        return await handler(request)
+    except web.HTTPException as problem:
+        return answer(Problem(code="http", text=problem.reason), problem.status)
+    except ConfigFault as problem:
+        return answer(Problem(code="invalid", text=str(problem)), 422)
+    except Refused as problem:
+        return answer(Problem(code="refused", text=str(problem)), 409)
+    except Unreachable as problem:
+        return answer(Problem(code="unreachable", text=str(problem)), 503)
+    except EdgeError as problem:
+        return answer(Problem(code="failed", text=str(problem)), 500)

@@ -1,0 +1,112 @@
+"""The commands of the box: edge agent | setup-page | status | check | pair.
+
+Imports lazily: `edge status` must not load what the agent needs. Errors are one line on standard
+error that says what to do, and exit code 1 (2 for a wrong command line).
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from edge import __version__
+from edge.errors import ConfigFault, EdgeError
+
+DEFAULT_CONFIG = Path("/etc/edge/agent.toml")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command; the exit code."""
+    parser = _parser()
+    chosen = parser.parse_args(arguments)
+    try:
+        return int(chosen.run(chosen))
+    except ConfigFault as problem:
+        for fault in problem.faults:
+            print(f"edge: {fault}", file=sys.stderr)
+    except EdgeError as problem:
+        print(f"edge: {problem}", file=sys.stderr)
+    except KeyboardInterrupt:
+        return 130
+    return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="edge", description="The box, seen from inside.")
+    parser.add_argument("--version", action="version", version=__version__)
+    parser.add_argument(
+        "--config", type=Path, default=None, help=f"settings (default {DEFAULT_CONFIG}, if there)"
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    agent = commands.add_parser("agent", help="the resident process: meters, buffer, uplink")
+    agent.set_defaults(run=_agent)
+
+    status = commands.add_parser("status", help="how the box is doing")
+    status.add_argument("--json", action="store_true", help="everything, for programs")
+    status.set_defaults(run=_status)
+
+    check = commands.add_parser("check", help="read the settings and say what is wrong with them")
+    check.set_defaults(run=_check)
+
+    pair = commands.add_parser("pair", help="connect the box with a FlexMeasures account")
+    pair.add_argument("url")
+    pair.add_argument("email")
+    pair.add_argument("--site", help="name of the site asset to find or create")
+    pair.add_argument(
+        "--allow-private", action="store_true", help="the server stands in this house"
+    )
+    pair.set_defaults(run=_pair)
+    return parser
+
+
+def _config_path(chosen: argparse.Namespace) -> Path | None:
+    if chosen.config is not None:
+        path: Path = chosen.config
+        return path
+    return DEFAULT_CONFIG if DEFAULT_CONFIG.exists() else None
+
+
+def _agent(chosen: argparse.Namespace) -> int:
+    from edge.agent import main as agent_main
+    from edge.config import load
+
+    return agent_main(load(_config_path(chosen)))
+
+
+def _check(chosen: argparse.Namespace) -> int:
+    from edge.config import load
+
+    load(_config_path(chosen))
+    print("the settings are sound")
+    return 0
+
+
+def _status(chosen: argparse.Namespace) -> int:
+    from edge.cli.door import ask
+    from edge.cli.status_text import as_text
+    from edge.config import load
+    from edge.contract import Status
+
+    answer = ask(load(_config_path(chosen)).own_socket, "GET", "/status", Status)
+    print(answer.model_dump_json(indent=1) if chosen.json else as_text(answer))
+    return 0
+
+
+def _pair(chosen: argparse.Namespace) -> int:
+    import getpass
+
+    from edge.cli.door import ask
+    from edge.config import load
+    from edge.contract import PairAnswer, PairRequest
+
+    request = PairRequest(
+        url=chosen.url,
+        email=chosen.email,
+        password=getpass.getpass(f"Password of {chosen.email}: "),
+        site=chosen.site,
+        allow_private=chosen.allow_private,
+    )
+    socket = load(_config_path(chosen)).own_socket
+    answer = ask(socket, "POST", "/flexmeasures/pair", PairAnswer, request)
+    print(f"paired with FlexMeasures {answer.server_version}; {answer.sensors} sensors are fed")
+    return 0

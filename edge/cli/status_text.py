@@ -1,0 +1,89 @@
+"""`edge status` for people: what runs, what is measured, what waits, what to do."""
+
+from collections.abc import Iterator
+from datetime import datetime
+
+from edge.contract import ChannelStatus, DeviceStatus, Status
+
+
+def as_text(status: Status) -> str:
+    """The whole status on one or two screens."""
+    return "\n".join(_lines(status))
+
+
+def _lines(status: Status) -> Iterator[str]:
+    now = status.clock.wall
+    trusted = "trusted" if status.clock.trusted else "NOT trusted yet: nothing is sent"
+    yield f"{status.name}  {status.version} ({status.release})"
+    yield f"clock         {now:%Y-%m-%d %H:%M:%S} UTC, {trusted}; up {_span(status.clock.uptime_s)}"
+    for name, alarm in sorted(status.alarms.items()):
+        yield f"! {name}: {alarm}"
+    yield ""
+    for part in status.parts:
+        yield f"{part.name:<13} {part.state} for {_span(part.since_s)}"
+    yield f"stick         {status.stick or 'none known'}"
+    yield ""
+    yield from map(_device, status.devices)
+    yield ""
+    yield from map(_channel, status.channels)
+    yield ""
+    yield from _buffer(status)
+    yield from _flexmeasures(status, now)
+    for aside in status.set_aside:
+        yield f"set aside     {aside.channel} = {aside.value:g}: {aside.reason}"
+    for rejected in status.rejected:
+        slot = f"sensor {rejected.sensor_id} at {rejected.start:%Y-%m-%d %H:%M}"
+        yield f"rejected      {slot} = {rejected.value:g}: {rejected.reason}"
+
+
+def _device(device: DeviceStatus) -> str:
+    seen = f"last seen {device.last_seen:%H:%M:%S}" if device.last_seen else "never seen"
+    on = {True: ", on", False: ", off", None: ""}[device.is_on if device.is_switch else None]
+    return f"device        {device.name} ({device.model}) {device.state}{on}, {seen}"
+
+
+def _channel(channel: ChannelStatus) -> str:
+    value = "no value" if channel.value is None else f"{channel.value:g} {channel.unit}"
+    age = "" if channel.age_s is None else f" {_span(channel.age_s)} ago"
+    feeds = f" → sensor {channel.sensor_id}" if channel.sensor_id else ""
+    aside = f", {channel.set_aside} set aside" if channel.set_aside else ""
+    off = channel.energy_deviation_percent
+    deviation = "" if off is None else f", W and kWh differ by {off:+.1f} %"
+    return f"channel       {channel.name or channel.key}: {value}{age}{feeds}{aside}{deviation}"
+
+
+def _buffer(status: Status) -> Iterator[str]:
+    buffer = status.buffer
+    used = f"{buffer.bytes_used / 1e6:.1f} of {buffer.bytes_max / 1e6:.0f} MB"
+    yield f"buffer        {buffer.readings} readings, {used}, {buffer.dropped} dropped"
+    if buffer.uncommitted:
+        oldest = _span(buffer.oldest_uncommitted_s)
+        yield f"              {buffer.uncommitted} not committed yet, the oldest for {oldest}"
+    if buffer.unresolved:
+        yield f"              {buffer.unresolved} of a time nobody knows are kept aside"
+
+
+def _flexmeasures(status: Status, now: datetime) -> Iterator[str]:
+    server = status.flexmeasures
+    if not server.paired:
+        yield "flexmeasures  not paired: open the setup page, or run edge pair"
+        return
+    yield f"flexmeasures  {server.url} as {server.paired_as}, site {server.site}"
+    counts = f"{server.slots_accepted} accepted, {server.slots_waiting} waiting"
+    yield f"              {counts}, {server.slots_rejected} rejected"
+    if server.last_accepted:
+        ago = _span((now - server.last_accepted).total_seconds())
+        yield f"              last accepted {ago} ago"
+    if server.catching_up_percent is not None:
+        yield f"              catching up: {server.catching_up_percent:.0f} %"
+    if server.last_error:
+        yield f"              {server.last_error}"
+    if server.advice:
+        yield f"              → {server.advice}"
+
+
+def _span(seconds: float) -> str:
+    for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds:.0f} s"
