@@ -1,6 +1,7 @@
 """Serving both sockets, and turning errors into Problem messages."""
 
-import logging
+import os
+import socket
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
@@ -9,8 +10,6 @@ from pydantic import ValidationError
 
 from edge.contract import Message, Problem
 from edge.errors import ConfigFault, EdgeError, Refused, Unreachable
-
-log = logging.getLogger(__name__)
 
 BODY_BYTES_MAX = 64 * 1024  # the longest message is a mapping of some hundred channels
 _STOP_WITHIN_S = 2.0  # open event streams do not hold up a restart
@@ -22,10 +21,19 @@ async def serve(path: Path, app: web.Application, *, mode: int) -> web.AppRunner
     """Serve `app` on the Unix socket `path` (a stale one is replaced); the caller cleans up."""
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=_STOP_WITHIN_S)
     await runner.setup()
-    path.unlink(missing_ok=True)
-    await web.UnixSite(runner, str(path)).start()
-    path.chmod(mode)
+    await web.SockSite(runner, _bound(path, mode)).start()
     return runner
+
+
+def _bound(path: Path, mode: int) -> socket.socket:
+    path.unlink(missing_ok=True)
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    before = os.umask(0o777 & ~mode)  # never open wider, not even for a moment
+    try:
+        listener.bind(str(path))
+    finally:
+        os.umask(before)
+    return listener
 
 
 def application(
