@@ -424,7 +424,7 @@ def test_order_in_which_samples_arrive_does_not_matter(
 def test_slots_scale_with_the_readings(
     kind: Kind, every_s: int, told: dict[int, int], factor: float
 ) -> None:
-    tame = {second: value / 1000 for second, value in told.items()}  # no jump in any scale
+    tame = {second: value / 1e5 for second, value in told.items()}  # no jump in any scale
     channel = channel_of(kind, every_s)
     once = slots_of(channel, samples_of(tame), 5, 0, 6)  # type: ignore[arg-type]
     scaled = {second: value * factor for second, value in tame.items()}
