@@ -35,8 +35,8 @@ class Controllable:
     """A switch somebody allowed the box to use, and how far.
 
     `normal_on` is the state it returns to. `left_alone` are local hours [from, to) in which no
-    limit and no schedule touches it (over midnight when from > to). `own_timer` says that the
-    device comes back without the box; all others need `consent` and stay within the box's cap.
+    limit and no schedule touches it (over midnight when from > to). `own_timers` are the holds
+    after which it comes back without the box; all others need `consent` and stay within the box's cap.
     """
 
     device_key: str
@@ -46,13 +46,13 @@ class Controllable:
     left_alone: tuple[tuple[time, time], ...] = ()
     timezone: str = "UTC"
     normal_on: bool = True
-    own_timer: bool = False
+    own_timers: tuple[timedelta, ...] = ()
     consent: bool = False
 
     @property
     def off_max(self) -> timedelta:
         """The longest it may be off in one go."""
-        return self.off_longest if self.own_timer else min(self.off_longest, BOX_TIMED_OFF_MAX)
+        return self.off_longest if self.own_timers else min(self.off_longest, BOX_TIMED_OFF_MAX)
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +128,7 @@ def _off_end(device: Controllable, plan: Plan, first: Interval) -> datetime:
 def _within_limits(
     device: Controllable, origin: Origin, wanted: datetime, past: Past, now: datetime
 ) -> Decision:
-    if not device.own_timer and not device.consent:
+    if not device.own_timers and not device.consent:
         return _normal(origin, "only the box could bring it back, and nobody agreed to that")
     if origin is not Origin.HAND:
         if (free_at := _left_alone_until(device, now)) is not None:
