@@ -81,7 +81,7 @@ class CarryOut:
         return bool(self._held)
 
     async def follow(self, device: Controllable, decision: Decision) -> None:
-        """Bring the device nearer to the decision. Raises EdgeError; safe to call again any time."""
+        """Bring the device nearer to the decision; safe to repeat. Raises EdgeError."""
         async with self._one_at_a_time.setdefault(device.device_key, asyncio.Lock()):
             held = self._held.get(device.device_key)
             if decision.off_until is not None and decision.origin is not None:
@@ -233,4 +233,3 @@ class CarryOut:
     def _retry_later(self, held: _Held) -> None:
         held.retry_at_ms = self._in(held.pause).boottime_ms
         held.pause = min(held.pause * 2, RETRY_MAX)
-

@@ -36,7 +36,7 @@ class Controllable:
 
     `normal_on` is the state it returns to. `left_alone` are local hours [from, to) in which no
     limit and no schedule touches it (over midnight when from > to). `own_timers` are the holds
-    after which it comes back without the box; all others need `consent` and stay within the box's cap.
+    after which it comes back without the box; all others need `consent` and obey the box's cap.
     """
 
     device_key: str
