@@ -30,6 +30,7 @@ class Reason(StrEnum):
     OUT_OF_RANGE = "outside the range of this quantity"
     COUNTER_JUMP = "the counter jumped further than the main fuse allows"
     COUNTER_DECREASED = "the counter decreased"
+    IN_THE_FUTURE = "its source says it was taken in the future"
 
 
 @dataclass(frozen=True, slots=True)
