@@ -37,6 +37,8 @@ class Quantity(StrEnum):
     TEMPERATURE = "temperature"
     HUMIDITY = "humidity"
     PULSES = "pulses"
+    HEAT = "heat"
+    COLD = "cold"
 
 
 UNITS = {
@@ -53,6 +55,8 @@ UNITS = {
     Quantity.TEMPERATURE: "°C",
     Quantity.HUMIDITY: "%",
     Quantity.PULSES: "",
+    Quantity.HEAT: "kWh",
+    Quantity.COLD: "kWh",
 }
 
 

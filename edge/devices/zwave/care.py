@@ -1,0 +1,214 @@
+"""What keeps a network alive unattended: asks silent meters, watches the stick, revives dead nodes.
+
+Each loop runs as long as one connection. None of them ends it over a silent node; only a driver
+that stops answering altogether does.
+"""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+from zwave_js_server.const import INTERVIEW_FAILED, NodeStatus
+from zwave_js_server.model.driver import Driver
+from zwave_js_server.model.node import Node
+
+from edge.clock import Clock
+from edge.devices.zwave.door import NodeSilent, StickSilent, answered, first_to_fail
+from edge.devices.zwave.metering import Metering, Silent
+from edge.devices.zwave.nodes import label, meter_values
+from edge.errors import Refused, Unreachable
+
+log = logging.getLogger(__name__)
+
+POLL_PACE = timedelta(seconds=1)  # at most one question a second: the air belongs to the reports
+POLL_IDLE = timedelta(seconds=5)
+POLL_WITHIN_S = 30.0
+
+WATCH_EVERY = timedelta(seconds=15)
+STICK_QUIET_FOR = timedelta(seconds=60)  # no event this long: ask the stick itself
+STICK_ANSWERS_WITHIN_S = 45.0  # the driver gives up on a hung stick after 17 s, then restarts it
+SOFT_RESET_AFTER_QUESTIONS = 3
+SOFT_RESET_EVERY = timedelta(minutes=30)
+SOFT_RESET_WITHIN_S = 60.0
+
+REVIVE_LOOK_EVERY = timedelta(seconds=10)
+REVIVE_FIRST_PAUSE = timedelta(minutes=1)
+REVIVE_PAUSE_MAX = timedelta(minutes=30)
+PING_WITHIN_S = 60.0
+
+_MILLISECOND = timedelta(milliseconds=1)
+
+
+@dataclass(slots=True)
+class StickHealth:
+    """What the watchdog found. Outlives the connection."""
+
+    heard_ms: int | None = None  # CLOCK_BOOTTIME of the last sign of life from radio or stick
+    unanswered: int = 0
+    soft_reset_ms: int | None = None
+    soft_resets: int = 0
+
+    @property
+    def is_silent(self) -> bool:
+        return self.unanswered > 0
+
+
+@dataclass(slots=True)
+class _Patience:
+    pause: timedelta
+    next_ms: float
+
+
+@dataclass(slots=True)
+class Care:
+    """The loops around one connection. `is_busy`: someone adds or removes a device just now."""
+
+    clock: Clock
+    metering: Metering
+    stick: StickHealth
+    is_busy: Callable[[], bool]
+    _patience: dict[int, _Patience] = field(default_factory=dict)
+
+    async def run(self, driver: Driver) -> None:
+        """Care until the driver stops answering; raises Unreachable then."""
+        await first_to_fail(
+            self._ask_silent_meters(driver), self._watch_stick(driver), self._revive(driver)
+        )
+
+    # --- meters that should have reported ---------------------------------------------------------
+
+    async def _ask_silent_meters(self, driver: Driver) -> None:
+        while True:
+            await self.clock.sleep(POLL_PACE if await self._ask_one(driver) else POLL_IDLE)
+
+    async def _ask_one(self, driver: Driver) -> bool:
+        """Ask the longest silent meter that can answer. Its answer comes as a report."""
+        if self.is_busy() or self.stick.is_silent:
+            return False
+        for silent in self.metering.silent():
+            node = driver.controller.nodes.get(silent.node_id)
+            if node is not None and _can_answer(node):
+                await self._ask(node, silent)
+                return True
+        return False
+
+    async def _ask(self, node: Node, silent: Silent) -> None:
+        self.metering.asked(silent)
+        if silent.source not in meter_values(node):
+            return
+        try:
+            async with answered(f"asking {label(node)} for its meter", POLL_WITHIN_S):
+                await node.async_send_command(
+                    "poll_value",
+                    valueId={
+                        "commandClass": 50,
+                        "endpoint": silent.source.endpoint,
+                        "property": "value",
+                        "propertyKey": silent.source.property_key,
+                    },
+                    wait_for_result=True,
+                )
+        except (NodeSilent, StickSilent, Refused) as problem:
+            log.debug("%s", problem)
+
+    # --- a stick that hangs -----------------------------------------------------------------------
+
+    async def _watch_stick(self, driver: Driver) -> None:
+        while True:
+            if not self.is_busy() and self._is_quiet():
+                await self._ask_stick(driver)
+            await self.clock.sleep(WATCH_EVERY)
+
+    def _is_quiet(self) -> bool:
+        heard_ms = self.stick.heard_ms
+        now_ms = self.clock.boottime_ms()
+        return heard_ms is None or now_ms - heard_ms > STICK_QUIET_FOR / _MILLISECOND
+
+    async def _ask_stick(self, driver: Driver) -> None:
+        """Ask the stick for its own neighbours: a question that needs no radio."""
+        controller = driver.controller
+        if controller.own_node is None:
+            return
+        try:
+            async with answered("asking the Z-Wave stick", STICK_ANSWERS_WITHIN_S):
+                await controller.async_get_node_neighbors(controller.own_node)
+        except (StickSilent, NodeSilent) as problem:
+            self.stick.unanswered += 1
+            log.warning("the Z-Wave stick is silent (%d times): %s", self.stick.unanswered, problem)
+            await self._soft_reset(driver)
+        except Refused:  # a stick that cannot say has at least said so
+            self.stick_heard()
+        else:
+            self.stick_heard()
+
+    def stick_heard(self) -> None:
+        """Note a sign of life from the stick."""
+        self.stick.heard_ms = self.clock.boottime_ms()
+        if self.stick.unanswered:
+            log.info("the Z-Wave stick answers again")
+        self.stick.unanswered = 0
+
+    async def _soft_reset(self, driver: Driver) -> None:
+        """Restart the stick's firmware once the driver's own recovery had its chance."""
+        now_ms, last_ms = self.clock.boottime_ms(), self.stick.soft_reset_ms
+        if self.stick.unanswered < SOFT_RESET_AFTER_QUESTIONS or (
+            last_ms is not None and now_ms - last_ms < SOFT_RESET_EVERY / _MILLISECOND
+        ):
+            return
+        self.stick.soft_reset_ms = now_ms
+        self.stick.soft_resets += 1
+        try:
+            async with answered("restarting the Z-Wave stick", SOFT_RESET_WITHIN_S):
+                await driver.async_soft_reset()
+        except (StickSilent, NodeSilent, Refused) as problem:
+            log.warning("%s", problem)
+
+    # --- nodes that the driver gave up ------------------------------------------------------------
+
+    async def _revive(self, driver: Driver) -> None:
+        while True:
+            await self.clock.sleep(REVIVE_LOOK_EVERY)
+            for node in list(driver.controller.nodes.values()):
+                await self._revive_one(node)
+
+    async def _revive_one(self, node: Node) -> None:
+        is_dead = node.status == NodeStatus.DEAD
+        if not is_dead and node.interview_stage != INTERVIEW_FAILED:
+            self._patience.pop(node.node_id, None)
+            return
+        if self.is_busy() or self.stick.is_silent or not self._patience_is_over(node.node_id):
+            return
+        try:
+            async with answered(f"reviving {label(node)}", PING_WITHIN_S):
+                if is_dead:
+                    await node.async_ping()
+                else:
+                    await node.async_refresh_info()
+        except (NodeSilent, StickSilent, Refused) as problem:
+            log.debug("%s", problem)
+
+    def _patience_is_over(self, node_id: int) -> bool:
+        """Whether it is time to try the node again; each time the next one is further off."""
+        now_ms = self.clock.boottime_ms()
+        patience = self._patience.get(node_id)
+        if patience is None:
+            self._patience[node_id] = _Patience(REVIVE_FIRST_PAUSE, now_ms)
+            patience = self._patience[node_id]
+        if now_ms < patience.next_ms:
+            return False
+        patience.next_ms = now_ms + patience.pause / _MILLISECOND
+        patience.pause = min(patience.pause * 2, REVIVE_PAUSE_MAX)
+        return True
+
+
+def _can_answer(node: Node) -> bool:
+    return bool(node.ready and node.is_listening) and node.status in (
+        NodeStatus.ALIVE,
+        NodeStatus.AWAKE,
+    )
+
+
+def no_answer(what: str) -> Unreachable:
+    """The error for a driver that is not connected."""
+    return Unreachable(f"{what}: the Z-Wave driver is not connected; see the stick's state")
