@@ -53,6 +53,8 @@ locks: box ## renew the lock files of the box
 	@for out in "box" "dev --group dev"; do set -- $$out; \
 	  $(VENV)/bin/uv pip compile -q --upgrade --generate-hashes --no-header --no-annotate \
 	    --python-version 3.13 pyproject.toml $${2:-} $${3:-} -o locks/$$1.txt; done
+	@cd tests/house/flexmeasures && $(abspath $(VENV))/bin/uv pip compile -q --upgrade --generate-hashes --no-header \
+	  --no-annotate --python-version 3.13 --excludes excluded.txt requirements.txt -o ../../../locks/flexmeasures.txt
 
 clean: ## forget everything that was built
 	@rm -rf $(BUILD) $(VENV) dist
