@@ -27,8 +27,8 @@ run: setup ## the simulated house, the box and a real FlexMeasures
 	@exec $(PY) -m tests.house.run
 
 # --- tests --------------------------------------------------------------------------------------
-.PHONY: test lint types layers unit flow
-test: lint types layers unit flow ## everything CI runs
+.PHONY: test lint types layers unit units flow
+test: lint types layers unit units flow ## everything CI runs
 
 lint: box ## ruff
 	@$(PY) -m ruff check . && $(PY) -m ruff format --check .
@@ -41,6 +41,9 @@ layers: box ## which room may import which
 
 unit: box ## fast, no network
 	@$(PY) -m pytest -q tests/unit
+
+units: box ## the systemd units: sound, hardened, never waiting for a network
+	@$(PY) -m pytest -q tests/image/test_units.py
 
 flow: setup ## the whole agent in the simulated house
 	@$(PY) -m pytest -q tests/flow
