@@ -1,0 +1,396 @@
+"""The Smappee cloud as a family: reads windows of five-minute energy, switches actuators.
+
+The cloud shows an interval minutes after it is over and may correct or complete it for days, so
+every cycle reads a sliding window again and offers what is new or different. The cloud keeps 14
+days: after an outage of the box or of the line the whole gap is read.
+"""
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import Any
+
+from edge.clock import Clock
+from edge.devices.smappee.cloud import Account, Login
+from edge.devices.smappee.holds import OWN_TIMERS, SmappeeHold, exact_hold
+from edge.devices.smappee.readings import (
+    AGGREGATION_FIVE_MINUTES,
+    FAMILY,
+    FIVE_MINUTES,
+    KEPT_BY_CLOUD,
+    Measured,
+    OfferedSoFar,
+    actuator_devices,
+    appliance_channel,
+    electricity,
+    event_readings,
+    interval_start,
+    location_device,
+    readings,
+    sensor_measures,
+)
+from edge.errors import EdgeError, Malformed, Refused
+from edge.family import Answers, Choice, Field, Found, GetSecret, Notebook
+from edge.model import Channel, Device, DeviceState, Intake, Reading
+
+CLOUD = "https://app1pub.smappee.net/dev"
+CYCLE = FIVE_MINUTES
+TRUST_AGAIN_AFTER = timedelta(seconds=10)
+CHUNK = timedelta(days=1)  # one question; 288 records
+BETWEEN_CHUNKS = timedelta(seconds=1)  # while catching up: the cloud's rate limit is not published
+INFO_EVERY = timedelta(hours=1)
+NOTE_EVERY = timedelta(hours=1)  # how often "read until" is written to the card
+# How far back is read again, and how often: records arrive late by minutes, or by days after the
+# monitor itself was off line.
+REREADS = (
+    (timedelta(0), timedelta(hours=2)),
+    (timedelta(hours=1), timedelta(hours=48)),
+    (timedelta(days=1), KEPT_BY_CLOUD),
+)
+_NOTE = "smappee.read-until"
+
+
+@dataclass(frozen=True, slots=True)
+class CloudSettings:
+    login: Login
+    locations: tuple[int, ...]  # none: all of the account
+    appliances: tuple[int, ...]  # whose events are wanted
+    history: bool
+
+    @classmethod
+    def read(
+        cls, fields: tuple[Field, ...], config: Mapping[str, Any], secret: GetSecret
+    ) -> "CloudSettings":
+        """From the configuration. `api` (v3, v2) and `cloud` are for those who know why."""
+        answers = Answers(FAMILY, fields, config, secret)
+        login = Login(
+            f"{config.get('cloud', CLOUD)}/{config.get('api', 'v3')}/",
+            answers.text("client_id"),
+            answers.text("username"),
+            answers.secret("client_secret"),
+            answers.secret("password"),
+        )
+        settings = cls(
+            login,
+            answers.numbers("locations"),
+            answers.numbers("appliances"),
+            answers.text("history") == "all",
+        )
+        answers.settle()
+        return settings
+
+
+@dataclass
+class _Location:
+    """One service location, as last described and read."""
+
+    ident: int
+    name: str
+    read_until: datetime | None = None
+    newest: datetime | None = None
+    info: dict[str, Any] = field(default_factory=dict)
+    info_due_ms: int = 0
+    reread_due_ms: list[int] = field(default_factory=lambda: [0] * len(REREADS))
+    history_done: float = 1.0
+    malformed: int = 0
+
+    @property
+    def device(self) -> str:
+        return str(self.ident)
+
+    def measures(self) -> list[tuple[int | None, tuple[Measured, ...]]]:
+        """What is read, by sensor; None is the electricity of the location."""
+        found = [(None, electricity(self.device, self.name))]
+        sensors = (s for s in self.info.get("sensors", ()) if isinstance(s, dict) and "id" in s)
+        return [*found, *((int(s["id"]), sensor_measures(self.device, s)) for s in sensors)]
+
+
+class CloudSmappee:
+    """Meter and Switch over one Smappee account."""
+
+    family = FAMILY
+
+    def __init__(
+        self, settings: CloudSettings, intake: Intake, clock: Clock, notebook: Notebook
+    ) -> None:
+        self._settings = settings
+        self._intake = intake
+        self._clock = clock
+        self._notebook = notebook
+        self._account = Account(settings.login, clock)
+        self._locations: dict[int, _Location] = {}
+        self._offered: defaultdict[str, OfferedSoFar] = defaultdict(OfferedSoFar)
+        self._announced: dict[str, Channel] = {}
+        self._note_due_ms = 0
+        spread = hashlib.sha256(f"{settings.login.username}{settings.locations}".encode()).digest()
+        self._offset = CYCLE * (spread[0] / 256)  # boxes that start together do not ask together
+
+    @staticmethod
+    async def check(settings: CloudSettings, clock: Clock) -> Found:
+        """Log in, list every service location and what it measures."""
+        account = Account(settings.login, clock)
+        channels, devices, choices = [], [], []
+        for ident, name in (await _list_locations(account)).items():
+            place = _Location(ident, name)
+            await _describe(account, place)
+            now = clock.wall_now()
+            told = await account.ask(partial(_consumption, place, None, now - CHUNK / 8, now))
+            said = {key for record in told for key in record}
+            for sensor, measures in place.measures():
+                channels += [m.channel for m in measures if sensor is not None or m.field in said]
+            devices += _devices_of(place, now)
+            choices.append(Choice("locations", str(ident), name))
+            choices += [
+                Choice("appliances", str(a["id"]), str(a.get("name") or a["id"]), preselected=False)
+                for a in place.info.get("appliances", ())
+            ]
+        return Found(tuple(channels), tuple(devices), tuple(choices))
+
+    async def run(self) -> None:
+        """Read cycle after cycle. One location's trouble does not hide another's readings."""
+        while not self._clock.is_trusted():  # windows are asked for by wall time
+            await self._clock.sleep(TRUST_AGAIN_AFTER)
+        if not self._locations:
+            await self._find_locations()
+        while True:
+            await self._cycle()
+            await self._clock.sleep(self._until_next_cycle())
+
+    def devices(self) -> list[Device]:
+        now = self._clock.wall_now()
+        return [device for place in self._locations.values() for device in _devices_of(place, now)]
+
+    async def read_history_again(self) -> None:
+        """Offer everything the cloud still has once more, at the next cycle."""
+        self._offered.clear()
+        for place in self._locations.values():
+            place.read_until = None
+
+    # --- reading ---------------------------------------------------------------------------------
+
+    async def _find_locations(self) -> None:
+        known = await _list_locations(self._account)
+        wanted = self._settings.locations or tuple(known)
+        if missing := [ident for ident in wanted if ident not in known]:
+            raise Refused(
+                f"Smappee no longer shows service location {', '.join(map(str, missing))} to this "
+                "account: choose the service locations again"
+            )
+        noted = await self._notebook.get(_NOTE) or {}
+        self._locations = {
+            ident: _Location(ident, known[ident], _moment(noted.get(str(ident))))
+            for ident in wanted
+        }
+
+    async def _cycle(self) -> None:
+        problems: list[EdgeError] = []
+        for place in self._locations.values():
+            try:
+                await self._read(place)
+            except EdgeError as problem:
+                place.malformed += isinstance(problem, Malformed)
+                problems.append(problem)
+        await self._note_marks()
+        if problems:
+            raise problems[0]
+
+    async def _read(self, place: _Location) -> None:
+        now = self._clock.wall_now()
+        if self._clock.boottime_ms() >= place.info_due_ms:
+            await _describe(self._account, place)
+            place.info_due_ms = self._in_ms(INFO_EVERY)
+        start, rereads = self._window(place, now)
+        chunks = list(_chunks(start, now))
+        catching_up = len(chunks) > REREADS[1][1] // CHUNK + 1
+        for number, (chunk_start, chunk_end) in enumerate(chunks):
+            if number:
+                await self._clock.sleep(BETWEEN_CHUNKS)
+            await self._read_chunk(place, chunk_start, chunk_end, now)
+            place.history_done = (number + 1) / len(chunks) if catching_up else 1.0
+        place.read_until = now
+        for number in rereads:
+            place.reread_due_ms[number] = self._in_ms(REREADS[number][0])
+
+    def _window(self, place: _Location, now: datetime) -> tuple[datetime, list[int]]:
+        """From when to read now, and which of REREADS that fulfils."""
+        oldest = now - KEPT_BY_CLOUD + FIVE_MINUTES
+        if place.read_until is None:
+            if self._settings.history:
+                return oldest, list(range(len(REREADS)))
+            place.read_until = now
+            return now - REREADS[0][1], list(range(len(REREADS)))
+        due = [
+            number
+            for number, due_ms in enumerate(place.reread_due_ms)
+            if self._clock.boottime_ms() >= due_ms
+        ]
+        start = min([place.read_until - REREADS[0][1], *(now - REREADS[n][1] for n in due)])
+        return max(start, oldest), due
+
+    async def _read_chunk(
+        self, place: _Location, start: datetime, end: datetime, now: datetime
+    ) -> None:
+        for sensor, measures in place.measures():
+            if sensor is not None and not measures:
+                continue
+            records = await self._account.ask(partial(_consumption, place, sensor, start, end))
+            for measured, reading in readings(records, measures, now):
+                self._offer(measured.channel, reading)
+                if sensor is None:
+                    stamp = reading.taken_at
+                    assert isinstance(stamp, datetime)  # noqa: S101
+                    place.newest = max(place.newest or stamp, stamp + FIVE_MINUTES)
+        for appliance in place.info.get("appliances", ()):
+            if int(appliance["id"]) in self._settings.appliances:
+                events = await self._account.ask(
+                    partial(_events, place.ident, int(appliance["id"]), start, end)
+                )
+                channel = appliance_channel(place.device, appliance)
+                for event in event_readings(events, channel):
+                    self._offer(channel, event)
+
+    def _offer(self, channel: Channel, reading: Reading) -> None:
+        if not self._offered[channel.key].is_news(reading):
+            return
+        if self._announced.get(channel.key) != channel:
+            self._announced[channel.key] = channel
+            self._intake.announce([channel])
+        self._intake.offer(reading)
+
+    async def _note_marks(self) -> None:
+        """Write down how far was read, so that a restart asks for no more than it missed."""
+        if self._clock.boottime_ms() < self._note_due_ms:
+            return
+        marks = {
+            place.device: place.read_until.isoformat()
+            for place in self._locations.values()
+            if place.read_until
+        }
+        await self._notebook.put(_NOTE, marks)
+        self._note_due_ms = self._in_ms(NOTE_EVERY)
+
+    def _until_next_cycle(self) -> timedelta:
+        """To the next five minutes plus this box's own offset."""
+        passed = (self._clock.wall_now() - datetime.fromtimestamp(0, UTC) - self._offset) % CYCLE
+        return CYCLE - passed
+
+    def _in_ms(self, wait: timedelta) -> int:
+        return self._clock.boottime_ms() + wait // timedelta(milliseconds=1)
+
+    # --- switching -------------------------------------------------------------------------------
+
+    async def turn_off(self, device: str, hold: timedelta | None) -> None:
+        location, actuator = self._actuator(device)
+        duration: SmappeeHold | None = None
+        if hold is not None:
+            duration = exact_hold(hold)
+            if duration is None:
+                raise Refused(
+                    f"Smappee has no timer of {hold}: off would be for ever. Its timers: "
+                    f"{', '.join(str(timer) for timer in OWN_TIMERS)}"
+                )
+        seconds = None if duration is None else int(duration)
+        await self._account.ask(lambda s: s.actuator_off(location, actuator, duration=seconds))
+
+    async def turn_on(self, device: str) -> None:
+        location, actuator = self._actuator(device)
+        await self._account.ask(lambda s: s.actuator_on(location, actuator))
+
+    async def is_on(self, device: str) -> bool | None:
+        location, _ = self._actuator(device)
+        place = self._locations[location]
+        await _describe(self._account, place)
+        states = {key: is_on for key, _, is_on in actuator_devices(place.device, place.info)}
+        if device not in states:
+            raise Refused(f"Smappee no longer shows actuator {device}: was it removed?")
+        return states[device]
+
+    def _actuator(self, device: str) -> tuple[int, int]:
+        location, _, actuator = device.partition(".")
+        if not (location.isdecimal() and actuator.isdecimal()):
+            raise Refused(f"Smappee device {device} is no actuator")
+        if int(location) not in self._locations:
+            raise Refused(f"Smappee service location {location} is not in use here (yet)")
+        return int(location), int(actuator)
+
+
+async def _list_locations(account: Account) -> dict[int, str]:
+    def ask(smappee: Any) -> dict[int, str]:
+        told = smappee.get_service_locations()["serviceLocations"]
+        return {
+            int(place["serviceLocationId"]): str(place.get("name") or place["serviceLocationId"])
+            for place in told
+        }
+
+    return await account.ask(ask)
+
+
+async def _describe(account: Account, place: _Location) -> None:
+    def ask(smappee: Any) -> dict[str, Any]:
+        info = smappee.get_service_location_info(place.ident)
+        if not isinstance(info, dict) or "serviceLocationId" not in info:
+            raise KeyError("serviceLocationId")
+        return info
+
+    place.info = await account.ask(ask)
+
+
+def _consumption(
+    place: _Location, sensor: int | None, start: datetime, end: datetime, smappee: Any
+) -> list[dict[str, Any]]:
+    if sensor is None:
+        told = smappee.get_consumption(place.ident, start, end, AGGREGATION_FIVE_MINUTES, raw=True)[
+            "consumptions"
+        ]
+    else:
+        told = smappee.get_sensor_consumption(
+            place.ident, sensor, start, end, AGGREGATION_FIVE_MINUTES
+        )["records"]
+    if not isinstance(told, list):
+        raise TypeError(f"records are {type(told).__name__}")
+    place.malformed += sum(interval_start(record) is None for record in told)
+    return [record for record in told if isinstance(record, dict)]
+
+
+def _events(location: int, appliance: int, start: datetime, end: datetime, smappee: Any) -> object:
+    return smappee.get_events(location, appliance, start, end)
+
+
+def _devices_of(place: _Location, now: datetime) -> list[Device]:
+    found = [location_device(place.device, place.name, place.newest, now)]
+    found[0].details["history_percent"] = round(place.history_done * 100)
+    found[0].details["malformed"] = place.malformed
+    for device, name, is_on in actuator_devices(place.device, place.info):
+        found.append(
+            Device(
+                FAMILY,
+                device,
+                name,
+                "Smappee actuator",
+                DeviceState.ALIVE,
+                is_switch=True,
+                is_on=is_on,
+                own_timers=OWN_TIMERS,
+            )
+        )
+    return found
+
+
+def _chunks(start: datetime, end: datetime) -> list[tuple[datetime, datetime]]:
+    """[start, end) in pieces of one day, the newest first: what happens now does not wait."""
+    pieces = []
+    while start < end:
+        pieces.append((max(start, end - CHUNK), end))
+        end -= CHUNK
+    return pieces
+
+
+def _moment(text: object) -> datetime | None:
+    try:
+        moment = datetime.fromisoformat(str(text))
+    except ValueError:
+        return None
+    return moment if moment.tzinfo else None
