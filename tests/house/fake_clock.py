@@ -35,8 +35,13 @@ class FakeClock:
             await asyncio.sleep(0)
             return
         woken = asyncio.Event()
-        self._sleepers.append((self._boottime + pause, woken))
-        await woken.wait()
+        sleeper = (self._boottime + pause, woken)
+        self._sleepers.append(sleeper)
+        try:
+            await woken.wait()
+        finally:
+            if sleeper in self._sleepers:  # cancelled: nobody is left to wake
+                self._sleepers.remove(sleeper)
 
     async def advance(self, step: timedelta) -> None:
         """Let time pass; every sleeper due on the way wakes in its order."""

@@ -28,7 +28,7 @@ class LocalSmappeeMonitor:
         """Listen on 127.0.0.1; yields host:port."""
         app = web.Application()
         app.add_routes([web.post("/gateway/apipublic/{name}", self._post)])
-        runner = web.AppRunner(app, access_log=None, shutdown_timeout=0)
+        runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.01)
         await runner.setup()
         await web.TCPSite(runner, "127.0.0.1", port).start()
         try:

@@ -10,6 +10,7 @@ positive at switch-on and negative at switch-off; temperature is in 0.1 °C.
 """
 
 import asyncio
+import json
 import math
 import secrets
 from collections import deque
@@ -115,7 +116,7 @@ class SmappeeCloud:
                 web.post(place + "/{location}/actuator/{actuator}/{action}", self._switch),
             ]
         )
-        runner = web.AppRunner(app, access_log=None, shutdown_timeout=0)
+        runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.01)
         await runner.setup()
         site = web.TCPSite(runner, "127.0.0.1", port)
         await site.start()
@@ -345,7 +346,7 @@ class SmappeeCloud:
         )
         if actuator is None or action not in ("on", "off"):
             return web.Response(status=404, text="Not found")
-        asked = await request.json() if request.can_read_body else {}
+        asked = json.loads(await request.text() or "{}")
         duration_s = asked.get("duration")
         actuator.on = action == "on"
         actuator.reverts_at = None  # any duration but the four means for ever

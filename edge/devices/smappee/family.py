@@ -93,7 +93,7 @@ class _Location:
     newest: datetime | None = None
     info: dict[str, Any] = field(default_factory=dict)
     info_due_ms: int = 0
-    reread_due_ms: list[int] = field(default_factory=lambda: [0] * len(REREADS))
+    reread_due_ms: list[int] = field(default_factory=list)
     history_done: float = 1.0
     malformed: int = 0
 
@@ -180,8 +180,11 @@ class CloudSmappee:
                 "account: choose the service locations again"
             )
         noted = await self._notebook.get(_NOTE) or {}
+        not_yet = [self._in_ms(every) for every, _ in REREADS]
         self._locations = {
-            ident: _Location(ident, known[ident], _moment(noted.get(str(ident))))
+            ident: _Location(
+                ident, known[ident], _moment(noted.get(str(ident))), reread_due_ms=not_yet.copy()
+            )
             for ident in wanted
         }
 
@@ -218,10 +221,8 @@ class CloudSmappee:
         """From when to read now, and which of REREADS that fulfils."""
         oldest = now - KEPT_BY_CLOUD + FIVE_MINUTES
         if place.read_until is None:
-            if self._settings.history:
-                return oldest, list(range(len(REREADS)))
-            place.read_until = now
-            return now - REREADS[0][1], list(range(len(REREADS)))
+            start = oldest if self._settings.history else now - REREADS[0][1]
+            return start, list(range(len(REREADS)))
         due = [
             number
             for number, due_ms in enumerate(place.reread_due_ms)
