@@ -1,0 +1,274 @@
+"""One SQLite file, with one thread and one connection of its own.
+
+Opens it safely (WAL, synchronous=FULL, bounded), brings its schema up to date, and keeps the box
+running when the file lets it down: a damaged file is renamed aside and a new one (or the last good
+copy) takes its place; a read-only or failing card gets a stand-in in memory. Each time `problem`
+says so. Nothing outside this room sees a connection.
+"""
+
+import asyncio
+import contextlib
+import logging
+import shutil
+import sqlite3
+import tempfile
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Concatenate
+
+import sqlite_utils
+from sqlite_utils.migrations import Migrations
+
+from edge.errors import StoreBroken
+from edge.store import damage
+
+log = logging.getLogger(__name__)
+
+BUSY_MAX_S = 10.0  # an agent that is just leaving still holds the file
+STAND_IN_BYTES_MAX = 16 << 20  # what a Pi with 512 MB can spare while its card is read-only
+WAL_BYTES_MAX = 256 << 10  # a small log that is used again costs the card less than a long one
+
+type Connection = sqlite_utils.Database
+type Work[**P, T] = Callable[Concatenate[Connection, P], T]
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """How a file lies on the card. `good_copy`: keep one, and go back to it after damage."""
+
+    page_bytes: int = 4096
+    bytes_max: int = 64 << 20
+    checkpoint_pages: int = 64
+    good_copy: bool = False
+
+
+class Database:
+    """The file at `path`. Work is a function that gets the connection; it runs in our thread."""
+
+    def __init__(self, path: Path, layout: Layout) -> None:
+        self.path = path
+        self.problem: str | None = None  # the sentence for the health page
+        self.started_anew = False  # damage, and nothing could be brought back
+        self._layout = layout
+        self._migrations: list[Migrations] = []
+        self._listeners: list[Callable[[Connection], None]] = []
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix=path.stem)
+        self._db: Connection | None = None
+        self._standing_in = False
+
+    @classmethod
+    async def open(cls, path: Path, *migrations: Migrations, layout: Layout) -> "Database":
+        """Raises StoreBroken only where nothing helps: another process holds the file."""
+        database = cls(path, layout)
+        database._migrations += migrations
+        try:
+            await database._in_thread(database._start)
+        except BaseException:
+            database._thread.shutdown(wait=False)
+            raise
+        return database
+
+    async def migrate(self, *migrations: Migrations) -> None:
+        """Add the tables of another part of the room."""
+
+        def add(db: Connection) -> None:
+            for some in migrations:
+                some.apply(db)
+                self._migrations.append(some)
+
+        await self.run(add)
+
+    async def listen(self, load: Callable[[Connection], None]) -> None:
+        """Call load now, and again whenever the file was replaced or changes were taken back."""
+
+        def add(db: Connection) -> None:
+            load(db)
+            self._listeners.append(load)
+
+        await self.run(add)
+
+    async def run[**P, T](self, work: Work[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Do work in the thread. A file that fails is replaced, then the work is done once more.
+
+        Raises sqlite3.Error for what is no fault of the file (SQLITE_FULL is one of them).
+        """
+        return await self._in_thread(lambda: self.guarded(work, *args, **kwargs))
+
+    async def atomically[**P, T](self, work: Work[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """run() in a transaction: all of it is on the card when this returns, or none of it."""
+
+        def transaction(db: Connection) -> T:
+            with db.atomic():
+                return work(db, *args, **kwargs)
+
+        return await self.run(transaction)
+
+    async def save_good_copy(self) -> None:
+        """Keep what stands in the file now as the copy to go back to after damage."""
+        if not self._standing_in:
+            await self._in_thread(lambda: damage.save_good_copy(self._connection.conn, self.path))
+
+    async def close(self) -> None:
+        """Leave the file; work that was not committed is gone."""
+        await self._in_thread(self._leave)
+        self._thread.shutdown()
+
+    @property
+    def is_standing_in(self) -> bool:
+        """Whether everything is in memory only, because the card can't be written."""
+        return self._standing_in
+
+    # --- in the thread --------------------------------------------------------------------------
+
+    def guarded[**P, T](self, work: Work[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """run(), for those who are in the thread already."""
+        try:
+            return work(self._connection, *args, **kwargs)
+        except sqlite3.DatabaseError as fault:
+            self._roll_back()
+            if not self._replace(fault):
+                self._tell(self._connection)
+                raise
+        return work(self._connection, *args, **kwargs)
+
+    @property
+    def _connection(self) -> Connection:
+        if self._db is None:
+            raise StoreBroken(f"{self.path.name} is closed")
+        return self._db
+
+    async def _in_thread[T](self, work: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+
+    def _start(self) -> None:
+        """Open the file, or what can stand for it: the good copy, a new one, memory."""
+        try:
+            self._start_on_card()
+        except (sqlite3.DatabaseError, OSError) as fault:
+            if isinstance(fault, sqlite3.Error) and damage.kind_of(fault) is damage.Kind.BUSY:
+                raise StoreBroken(f"{self.path} is in use by another process") from fault
+            self._stand_in(str(fault))
+
+    def _start_on_card(self) -> None:
+        if self.path.exists() and (wrong := damage.find(self.path)) is not None:
+            self._put_aside(wrong)
+        try:
+            self._open_file()
+        except sqlite3.DatabaseError as fault:
+            if damage.kind_of(fault) not in (damage.Kind.DAMAGED, damage.Kind.SOUND):
+                raise
+            self._put_aside(str(fault), use_copy=False)  # also a schema nobody can bring up to date
+            self._open_file()
+
+    def _open_file(self) -> None:
+        if not self.path.exists():
+            self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            damage.create(self.path, self._layout.page_bytes)
+        self._adopt(sqlite3.connect(self.path, timeout=BUSY_MAX_S, isolation_level=None))
+
+    def _adopt(self, connection: sqlite3.Connection) -> None:
+        layout = self._layout
+        bytes_max = STAND_IN_BYTES_MAX if self._standing_in else layout.bytes_max
+        self._db = db = sqlite_utils.Database(connection, execute_plugins=False)
+        page_bytes = connection.execute("PRAGMA page_size").fetchone()[0]
+        for pragma in (
+            "locking_mode=exclusive",  # no shared memory file: one process, one connection
+            "journal_mode=wal",
+            "synchronous=full",  # of the cheap modes the only one that survives a power cut
+            f"wal_autocheckpoint={layout.checkpoint_pages}",
+            f"journal_size_limit={WAL_BYTES_MAX}",
+            f"max_page_count={bytes_max // page_bytes}",
+            "cache_size=-1000",  # KiB
+            "temp_store=memory",
+        ):
+            connection.execute(f"PRAGMA {pragma}")
+        connection.execute("BEGIN IMMEDIATE")  # finds a read-only card now
+        connection.execute("ROLLBACK")
+        for migrations in self._migrations:
+            migrations.apply(db)  # additive only; what a newer release added is left alone
+        self._tell(db)
+
+    def _tell(self, db: Connection) -> None:
+        for load in self._listeners:
+            load(db)
+
+    def _roll_back(self) -> None:
+        if self._db is not None and self._db.conn.in_transaction:
+            with contextlib.suppress(sqlite3.Error):
+                self._db.conn.execute("ROLLBACK")
+
+    def _replace(self, fault: sqlite3.Error) -> bool:
+        """Put something usable in the place of a file that failed; False if the file is sound."""
+        kind = damage.kind_of(fault)
+        if kind is damage.Kind.DAMAGED:
+            try:
+                self._put_aside(str(fault))
+                self._open_file()
+            except (sqlite3.DatabaseError, OSError) as second:
+                self._stand_in(f"{fault}; {second}")
+            return True
+        if self._standing_in:
+            return False
+        if kind is damage.Kind.UNWRITABLE or (kind is damage.Kind.FULL and self._layout.good_copy):
+            self._stand_in(str(fault))
+            return True
+        return False
+
+    def _put_aside(self, wrong: str, *, use_copy: bool = True) -> None:
+        self._leave()
+        aside = damage.put_aside(self.path)
+        self.problem = f"{self.path.name} was damaged ({wrong}) and is kept as {aside.name}"
+        if use_copy and self._layout.good_copy and damage.restore_good_copy(self.path):
+            self.problem += "; the last good copy is in use"
+        else:
+            self.started_anew = True
+            self.problem += "; a new one was started"
+        log.error(self.problem)
+
+    def _stand_in(self, wrong: str) -> None:
+        """Go on in memory with what the card holds, if that can be read and is not too much."""
+        memory = sqlite3.connect(":memory:", isolation_level=None)
+        memory.execute(f"PRAGMA page_size={self._layout.page_bytes}")
+        copied = self._db is not None and _copy(self._db.conn, memory)
+        self._leave()
+        with tempfile.TemporaryDirectory() as folder:  # off the card: its log may need repair
+            for path in damage.versions_of(self.path):
+                if copied:
+                    break
+                for part in damage.parts_of(path):
+                    shutil.copy(part, folder)
+                copied = _copy_file(Path(folder, path.name), memory)
+        self._standing_in = True
+        self.started_anew = self.started_anew or (self.path.exists() and not copied)
+        self._adopt(memory)
+        self.problem = f"{self.path.name} can't be written ({wrong}): kept in memory only"
+        log.error(self.problem)
+
+    def _leave(self) -> None:
+        if self._db is not None:
+            with contextlib.suppress(sqlite3.Error):
+                self._db.conn.close()
+            self._db = None
+
+
+def _copy_file(path: Path, memory: sqlite3.Connection) -> bool:
+    if damage.find(path) is not None:
+        return False
+    with contextlib.closing(sqlite3.connect(path)) as source:
+        return _copy(source, memory)
+
+
+def _copy(source: sqlite3.Connection, memory: sqlite3.Connection) -> bool:
+    """Whether memory now holds all that source holds."""
+    try:
+        if damage.bytes_of(source) > STAND_IN_BYTES_MAX:
+            return False
+        source.backup(memory)
+    except sqlite3.Error:
+        return False
+    return True
+
+
+__all__ = ["Connection", "Database", "Layout"]
