@@ -20,7 +20,7 @@ from edge.errors import ConfigFault
 from edge.model import Channel, Kind, Sample, Sensor, Slot, Term
 from edge.plausibility import Limits, step_max
 
-SETTLING = timedelta(seconds=45)  # radio retries, our own queue and one 30 s group commit
+SETTLING = timedelta(seconds=15)  # radio retries, a clamp that reports its values one by one
 HOLD_INTERVALS = 3  # a value holds, and a counter is bridged, this many report intervals at most
 MINIMUM_COVERAGE = 0.8  # of a slot must be known for its mean power to be told
 
@@ -89,9 +89,10 @@ def due_slots(
 ) -> Due:
     """The slots of `window` that are over, settled and known.
 
-    `samples` must hold all that lie within reach() of the window; of two at the same moment the
-    later in the sequence counts. Computing stops at the first slot that a counter report still
-    to come may complete; the watermark `until` waits there. Raises ConfigFault: see check().
+    `samples` must hold all that lie within reach() of the window, up to `now`; of two at the same
+    moment the later in the sequence counts. Computing stops at the first slot that a counter
+    report still to come may complete; the watermark `until` waits there. Raises ConfigFault: see
+    check().
     """
     check(sensor, channels)
     grid = _Grid.of(sensor, window, now - SETTLING)

@@ -1,0 +1,213 @@
+"""From committed readings to due slots in the outbox, sensor by sensor, window by window.
+
+Works through what lies between each sensor's watermark and now, at most a few hours of readings at
+a time, so a month of backlog needs no more memory than an afternoon. Late data moves the watermark
+back; the outbox ignores slots it knows and turns changed ones into corrections. Nothing is
+computed while the clock is not trusted: a slot has a wall time.
+"""
+
+import logging
+from collections.abc import Callable, Collection, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Protocol
+
+from edge.clock import Clock
+from edge.errors import ConfigFault
+from edge.model import Channel, Kind, Sample, Sensor, Slot
+from edge.plausibility import Limits
+from edge.uplink.resample import SETTLING, check, due_slots, keys, reach, slot_start
+
+log = logging.getLogger(__name__)
+
+ROUND_EVERY = timedelta(seconds=15)
+WINDOW = timedelta(hours=2)  # 30 series every 10 s are 21 600 samples, about 4 MB
+KEEP = timedelta(hours=48)  # readings stay this long after their slots: late data needs neighbours
+KEEP_FAULTY = timedelta(days=30)  # and this long where a sensor cannot be fed until a person acts
+FORGET_EVERY = timedelta(hours=1)
+
+
+class Readings(Protocol):
+    """What this room needs of store/buffer.py."""
+
+    async def note_time(self) -> None: ...
+    async def samples(
+        self, keys: Collection[str], start: datetime, end: datetime
+    ) -> dict[str, list[Sample]]: ...
+    async def late(self) -> dict[str, datetime]: ...
+    async def late_done(self, marks: Mapping[str, datetime]) -> None: ...
+    async def oldest(self, keys: Collection[str]) -> datetime | None: ...
+    async def forget_before(self, horizon: datetime) -> int: ...
+
+
+class SlotSink(Protocol):
+    """What this room needs of store/outbox.py."""
+
+    async def enqueue(self, slots: Sequence[Slot], until: Mapping[int, datetime]) -> None: ...
+    async def watermark(self, sensor_id: int) -> datetime | None: ...
+    async def oldest_waiting(self) -> datetime | None: ...
+
+
+class DueSlots:
+    """Fills the outbox. `sensors` and `channels` are asked each round: changes need no restart.
+
+    `commit_every` is the buffer's: what was read may be that long on its way to the card.
+    """
+
+    def __init__(
+        self,
+        buffer: Readings,
+        outbox: SlotSink,
+        sensors: Callable[[], Sequence[Sensor]],
+        channels: Callable[[], Mapping[str, Channel]],
+        clock: Clock,
+        *,
+        commit_every: timedelta = timedelta(seconds=30),
+        limits: Limits | None = None,
+    ) -> None:
+        self._buffer = buffer
+        self._outbox = outbox
+        self._sensors = sensors
+        self._channels = channels
+        self._clock = clock
+        self._commit_every = commit_every
+        self._limits = limits or Limits()
+        self._watermarks: dict[int, datetime] = {}
+        self._forgotten_ms: int | None = None
+        self._horizon: datetime | None = None
+        self.faults: dict[int, str] = {}  # sensors that cannot be fed, and why
+
+    async def run(self) -> None:
+        """Fill the outbox for ever, at our own pace."""
+        while True:
+            await self.round()
+            await self._clock.sleep(ROUND_EVERY)
+
+    async def round(self) -> None:
+        """Enqueue everything that is due now."""
+        if not self._clock.is_trusted():
+            return
+        await self._buffer.note_time()
+        sensors = self._fit_sensors()
+        for sensor in sensors:
+            await self._find_watermark(sensor)
+        await self._reopen(sensors)
+        await self._catch_up(sensors)
+        await self._forget(sensors)
+
+    def behind(self) -> int:
+        """About how many slots are not computed yet."""
+        settled = self._committed_until() - SETTLING
+        return sum(
+            max(0, (settled - self._watermarks[sensor.sensor_id]) // sensor.event_resolution)
+            for sensor in self._sensors()
+            if sensor.sensor_id in self._watermarks
+        )
+
+    # --- inside ---------------------------------------------------------------------------------
+
+    def _fit_sensors(self) -> list[Sensor]:
+        fit, faults = [], {}
+        for sensor in self._sensors():
+            try:
+                check(sensor, self._channels())
+                fit.append(sensor)
+            except ConfigFault as fault:
+                faults[sensor.sensor_id] = str(fault)
+        for sensor_id in faults.keys() - self.faults.keys():
+            log.warning("%s", faults[sensor_id])
+        self.faults = faults
+        return fit
+
+    async def _find_watermark(self, sensor: Sensor) -> None:
+        """Where the work on this sensor stands; a new one starts with the oldest reading."""
+        if sensor.sensor_id in self._watermarks:
+            return
+        watermark = await self._outbox.watermark(sensor.sensor_id)
+        if watermark is None:
+            oldest = await self._buffer.oldest(keys(sensor))
+            watermark = min(oldest or self._clock.wall_now(), self._clock.wall_now())
+        self._watermarks[sensor.sensor_id] = slot_start(watermark, sensor.event_resolution)
+
+    async def _reopen(self, sensors: Sequence[Sensor]) -> None:
+        """Move watermarks back to where late data may change a slot.
+
+        Below the horizon the neighbours of a late reading are gone, and a mean of what is left
+        would be wrong; sums of intervals are whole or not there at all.
+        """
+        marks = await self._buffer.late()
+        moved = {}
+        for sensor in sensors:
+            late = [marks[key] for key in keys(sensor) if key in marks]
+            watermark = self._watermarks[sensor.sensor_id]
+            if not late or min(late) >= watermark:
+                continue
+            start = min(late) - reach(sensor, self._channels())
+            if self._horizon is not None and self._has_power(sensor):
+                start = max(start, self._horizon + reach(sensor, self._channels()))
+            moved[sensor.sensor_id] = min(watermark, slot_start(start, sensor.event_resolution))
+        if moved:
+            self._watermarks |= moved
+            await self._outbox.enqueue([], moved)
+        if marks:
+            await self._buffer.late_done(marks)  # committed together with the watermarks
+
+    def _has_power(self, sensor: Sensor) -> bool:
+        channels = self._channels()
+        return any(
+            channels[key].kind is Kind.INSTANTANEOUS for key in keys(sensor) if key in channels
+        )
+
+    async def _catch_up(self, sensors: Sequence[Sensor]) -> None:
+        now = self._committed_until()
+        waiting = {sensor.sensor_id: sensor for sensor in sensors}
+        while True:
+            waiting = {i: s for i, s in waiting.items() if self._is_behind(s, now)}
+            if not waiting:
+                return
+            end = min(self._watermarks[sensor_id] for sensor_id in waiting) + WINDOW
+            group = [s for i, s in waiting.items() if self._watermarks[i] < end]
+            for sensor_id in await self._fill(group, end, now):
+                del waiting[sensor_id]
+
+    def _committed_until(self) -> datetime:
+        return self._clock.wall_now() - self._commit_every
+
+    def _is_behind(self, sensor: Sensor, now: datetime) -> bool:
+        return self._watermarks[sensor.sensor_id] + sensor.event_resolution + SETTLING <= now
+
+    async def _fill(self, group: Sequence[Sensor], end: datetime, now: datetime) -> list[int]:
+        """Compute one window of these sensors; return those that must wait for more readings."""
+        channels = self._channels()
+        far = max(reach(sensor, channels) for sensor in group)
+        start = min(self._watermarks[sensor.sensor_id] for sensor in group)
+        last = max(slot_start(end, s.event_resolution) + s.event_resolution for s in group)
+        wanted = {key for sensor in group for key in keys(sensor)}
+        samples = await self._buffer.samples(wanted, start - far, last + far)
+        slots: list[Slot] = []
+        until: dict[int, datetime] = {}
+        for sensor in group:
+            window = (self._watermarks[sensor.sensor_id], end)
+            due = due_slots(sensor, channels, samples, window, now, self._limits)
+            slots += due.slots
+            until[sensor.sensor_id] = due.until
+        await self._outbox.enqueue(slots, until)
+        stuck = [i for i, moment in until.items() if moment <= self._watermarks[i]]
+        self._watermarks |= until
+        return stuck
+
+    async def _forget(self, sensors: Sequence[Sensor]) -> None:
+        """Let readings go whose slots are computed, told and old."""
+        now_ms = self._clock.boottime_ms()
+        pause_ms = FORGET_EVERY // timedelta(milliseconds=1)
+        is_early = self._forgotten_ms is not None and now_ms < self._forgotten_ms + pause_ms
+        if is_early or not sensors:
+            return
+        self._forgotten_ms = now_ms
+        needed = [self._watermarks[sensor.sensor_id] for sensor in sensors]
+        oldest_waiting = await self._outbox.oldest_waiting()
+        if oldest_waiting is not None:
+            needed.append(oldest_waiting)
+        far = max(reach(sensor, self._channels()) for sensor in sensors)
+        keep = KEEP_FAULTY if self.faults else KEEP
+        self._horizon = min(*needed, self._clock.wall_now() - keep) - far
+        await self._buffer.forget_before(self._horizon)
