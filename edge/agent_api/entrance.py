@@ -1,0 +1,103 @@
+"""The way in: what anybody may see, the claim, logging in and out, and the lock on all the rest."""
+
+from collections.abc import Callable
+from datetime import datetime
+
+from aiohttp import web
+
+from edge.agent_api.access import SESSION_LIFE, Access
+from edge.agent_api.answers import Handler, answer, done, read, refuse, visitor
+from edge.contract.page import (
+    ChangePasswordRequest,
+    ClaimRequest,
+    FirstClaim,
+    Front,
+    LogInRequest,
+    SessionAnswer,
+)
+
+SESSION_HEADER = "x-edge-session"
+OPEN_TO_ALL = frozenset({("GET", "/v1/front"), ("POST", "/v1/claim"), ("POST", "/v1/log-in")})
+
+type FrontNow = Callable[[], Front]
+
+
+class Entrance:
+    """Routes for Access. `front_now` fills in what only the agent knows; the claim is added here."""
+
+    def __init__(self, access: Access, front_now: FrontNow) -> None:
+        self._access = access
+        self._front_now = front_now
+
+    def routes(self) -> list[web.RouteDef]:
+        return [
+            web.get("/v1/front", self._front),
+            web.post("/v1/claim", self._claim),
+            web.post("/v1/log-in", self._log_in),
+            web.post("/v1/log-out", self._log_out),
+            web.post("/v1/password", self._change_password),
+            web.get("/v1/first-claim", self._first_claim),
+            web.get("/v1/session", self._session),
+        ]
+
+    async def _front(self, _: web.Request) -> web.Response:
+        claim = {
+            "claimed": await self._access.is_claimed(),
+            "claim_lost": await self._access.is_lost(),
+            "claim_open_s": self._access.open_for().total_seconds(),
+            "claim_code_needed": self._access.code_needed,
+        }
+        return answer(self._front_now().model_copy(update=claim))
+
+    async def _claim(self, request: web.Request) -> web.Response:
+        wanted = await read(request, ClaimRequest)
+        session = await self._access.claim(
+            wanted.password.get_secret_value(), wanted.code, visitor(request)
+        )
+        return answer(_opened(session), 201)
+
+    async def _log_in(self, request: web.Request) -> web.Response:
+        wanted = await read(request, LogInRequest)
+        session = await self._access.log_in(wanted.password.get_secret_value(), visitor(request))
+        return answer(_opened(session), 201)
+
+    async def _log_out(self, request: web.Request) -> web.Response:
+        await self._access.log_out(request.headers.get(SESSION_HEADER, ""))
+        return done()
+
+    async def _change_password(self, request: web.Request) -> web.Response:
+        wanted = await read(request, ChangePasswordRequest)
+        session = await self._access.change_password(
+            wanted.current.get_secret_value(), wanted.new.get_secret_value(), visitor(request)
+        )
+        return answer(_opened(session))
+
+    async def _session(self, _: web.Request) -> web.Response:
+        return done()  # session_needed let it pass
+
+    async def _first_claim(self, _: web.Request) -> web.Response:
+        claim = await self._access.first_claim()
+        if claim is None:
+            return refuse("not_claimed", 404)
+        at = None if claim["at"] is None else datetime.fromisoformat(claim["at"])
+        return answer(FirstClaim(at=at, address=claim["address"], browser=claim["browser"]))
+
+
+def session_needed(access: Access) -> web.Middleware:
+    """Lets a request pass with an open session, or to what is open to all. Unknown paths too are
+    refused before they are looked up, so that a stranger learns nothing."""
+
+    @web.middleware
+    async def check(request: web.Request, handler: Handler) -> web.StreamResponse:
+        if (request.method, request.path) in OPEN_TO_ALL:
+            return await handler(request)
+        session = request.headers.get(SESSION_HEADER, "")
+        if not session or not await access.admits(session):
+            return refuse("log_in_first", 401)
+        return await handler(request)
+
+    return check
+
+
+def _opened(session: str) -> SessionAnswer:
+    return SessionAnswer(session=session, seconds=int(SESSION_LIFE.total_seconds()))

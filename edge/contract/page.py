@@ -1,0 +1,70 @@
+"""The messages of the setup page's first minutes: who may enter, and with which password.
+
+A password travels towards the agent only, as a SecretStr: no repr, log or error shows it.
+"""
+
+from datetime import datetime
+from typing import Annotated
+
+from pydantic import Field, SecretStr, field_serializer
+
+from edge.contract import Message
+
+PASSWORD_CHARACTERS_MIN = 10  # chosen by the person, never preset, never left out
+PASSWORD_CHARACTERS_MAX = 200  # hashing longer ones only costs time
+
+type NewPassword = Annotated[
+    SecretStr, Field(min_length=PASSWORD_CHARACTERS_MIN, max_length=PASSWORD_CHARACTERS_MAX)
+]
+type AnyPassword = Annotated[SecretStr, Field(min_length=1, max_length=PASSWORD_CHARACTERS_MAX)]
+
+
+class _Secretive(Message):
+    """A request that carries secrets: shown only where it is turned into JSON for the agent."""
+
+    @field_serializer("*", when_used="json", check_fields=False)
+    def _reveal(self, value: object) -> object:
+        return value.get_secret_value() if isinstance(value, SecretStr) else value
+
+
+class FirstClaim(Message):
+    """Who made this box theirs. Stays on show for as long as the claim holds."""
+
+    at: datetime | None
+    address: str
+    browser: str
+
+
+class Front(Message):
+    """What anybody on the network may know of the box: no more than the claim page needs."""
+
+    name: str
+    release: str
+    supported_until: str
+    hosts: list[str]
+    claimed: bool
+    claim_lost: bool
+    claim_open_s: float
+    claim_code_needed: bool
+    clock_trusted: bool
+
+
+class ClaimRequest(_Secretive):
+    password: NewPassword
+    code: Annotated[str, Field(max_length=64)] = ""
+
+
+class LogInRequest(_Secretive):
+    password: AnyPassword
+
+
+class ChangePasswordRequest(_Secretive):
+    current: AnyPassword
+    new: NewPassword
+
+
+class SessionAnswer(Message):
+    """The cookie's content, opaque to the page."""
+
+    session: str
+    seconds: int

@@ -1,0 +1,88 @@
+"""Every word of the page, by key: one JSON file per language in locale/. No text in code.
+
+The visitor's browser chooses, or a cookie set with the links at the foot of the page.
+"""
+
+import json
+from functools import cache
+from pathlib import Path
+
+FOLDER = Path(__file__).parent / "locale"
+LANGUAGES = {"en": "English", "nl": "Nederlands", "de": "Deutsch"}
+FALLBACK = "en"
+_DECIMAL_COMMA = frozenset({"nl", "de"})
+
+
+class Words:
+    """The catalogue of one language, called as `t(key, name=value)` in templates."""
+
+    def __init__(self, language: str) -> None:
+        self.language = language
+        self._texts = catalogue(language)
+
+    def __call__(self, key: str, **values: object) -> str:
+        """The text of `key`. Raises KeyError: a test calls every key that a template uses."""
+        text = self._texts[key]
+        return text.format(**values) if values else text
+
+    def knows(self, key: str) -> bool:
+        return key in self._texts
+
+    def first(self, *keys: str, otherwise: str = "", **values: object) -> str:
+        """The text of the first key that exists; else `otherwise`, as the agent said it."""
+        for key in keys:
+            if key in self._texts:
+                return self(key, **values)
+        return otherwise
+
+    def number(self, value: float, digits: int = 0) -> str:
+        """`value` as the language writes it: 1,234.5 or 1.234,5."""
+        text = f"{value:,.{digits}f}".replace("-", "−")
+        if self.language not in _DECIMAL_COMMA:
+            return text
+        return text.translate(str.maketrans({",": ".", ".": ","}))
+
+    def power(self, value_w: float) -> str:
+        """Watts below one kilowatt, kilowatts above."""
+        if abs(value_w) < 1000:
+            return f"{self.number(value_w)} W"
+        return f"{self.number(value_w / 1000, 2)} kW"
+
+    def age(self, seconds: float) -> str:
+        """How long ago, in the largest unit that fits."""
+        for unit, length_s in (("days", 86400), ("hours", 3600), ("minutes", 60)):
+            if seconds >= 2 * length_s:
+                return self(f"age.{unit}", count=int(seconds // length_s))
+        return self("age.seconds", count=int(seconds))
+
+    def span(self, seconds: float) -> str:
+        """A length of time, in the largest unit that fits."""
+        for unit, length_s in (("days", 86400), ("hours", 3600), ("minutes", 60)):
+            if seconds >= 2 * length_s:
+                return self(f"span.{unit}", count=round(seconds / length_s))
+        return self("span.seconds", count=int(seconds))
+
+
+@cache
+def catalogue(language: str) -> dict[str, str]:
+    """All texts of one language."""
+    found = json.loads((FOLDER / f"{language}.json").read_text(encoding="utf-8"))
+    return {str(key): str(text) for key, text in found.items()}
+
+
+def choose(cookie: str | None, accept_language: str) -> str:
+    """The first language we have: the visitor's choice, then the browser's (RFC 9110 12.5.4)."""
+    if cookie in LANGUAGES:
+        return str(cookie)
+    wanted: list[tuple[float, str]] = []
+    for part in accept_language[:200].split(","):
+        tag, _, weight = part.partition(";q=")
+        try:
+            rank = float(weight) if weight else 1.0
+        except ValueError:
+            rank = 0.0
+        wanted.append((-rank, tag.strip().lower().partition("-")[0]))
+    for _, language in sorted(wanted, key=lambda each: each[0]):
+        if language in LANGUAGES:
+            return language
+    return FALLBACK

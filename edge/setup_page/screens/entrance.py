@@ -1,0 +1,108 @@
+"""Claim, log in, log out, and the choice of language: all that works without a session."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Form, Request
+from pydantic import SecretStr, ValidationError
+from starlette.responses import Response
+
+from edge.contract.page import ClaimRequest, LogInRequest, SessionAnswer
+from edge.setup_page.agent_link import SaysNo
+from edge.setup_page.languages import LANGUAGES
+from edge.setup_page.view import (
+    LANGUAGE_COOKIE,
+    Anybody,
+    SignedIn,
+    TheView,
+    drop_session,
+    keep_session,
+    see_other,
+)
+
+router = APIRouter()
+
+_YEAR_S = 365 * 24 * 3600
+
+type Password = Annotated[SecretStr, Form(max_length=1000)]
+type Code = Annotated[str, Form(max_length=64)]
+
+
+@router.get("/claim")
+async def show_claim(request: Request, view: TheView) -> Response:
+    """The first screen of a new box."""
+    if (await view.fronts.current()).claimed:
+        return see_other("/")
+    return await view.page(request, "claim.html", signed_in=False, problem=None, step=1)
+
+
+@router.post("/claim")
+async def claim(
+    request: Request, view: TheView, who: Anybody, password: Password, code: Code = ""
+) -> Response:
+    try:
+        wanted = ClaimRequest(password=password, code=code)
+        opened = await view.link.send("POST", "/v1/claim", wanted, SessionAnswer, who)
+    except ValidationError:
+        return await _claim_again(request, view, "password_short", 422)
+    except SaysNo as problem:
+        if problem.status >= 500:
+            raise
+        return await _claim_again(request, view, problem.code, problem.status)
+    view.fronts.forget()
+    response = see_other("/flexmeasures")
+    keep_session(response, request, opened.session, opened.seconds)
+    return response
+
+
+@router.get("/log-in")
+async def show_log_in(request: Request, view: TheView) -> Response:
+    if not (await view.fronts.current()).claimed:
+        return see_other("/claim")
+    return await view.page(request, "log_in.html", signed_in=False, problem=None)
+
+
+@router.post("/log-in")
+async def log_in(request: Request, view: TheView, who: Anybody, password: Password) -> Response:
+    try:
+        wanted = LogInRequest(password=password)
+        opened = await view.link.send("POST", "/v1/log-in", wanted, SessionAnswer, who)
+    except ValidationError:
+        return await _log_in_again(request, view, "password_wrong", 422)
+    except SaysNo as problem:
+        if problem.status >= 500:
+            raise
+        return await _log_in_again(request, view, problem.code, problem.status)
+    response = see_other("/")
+    keep_session(response, request, opened.session, opened.seconds)
+    return response
+
+
+@router.post("/log-out")
+async def log_out(request: Request, view: TheView, who: SignedIn) -> Response:
+    await view.link.do("POST", "/v1/log-out", None, who)
+    response = see_other("/log-in")
+    drop_session(response, request)
+    return response
+
+
+@router.post("/language")
+async def choose_language(
+    language: Annotated[str, Form(max_length=8)], back: Annotated[str, Form(max_length=200)] = "/"
+) -> Response:
+    """Remember the visitor's language and return to where they were on this box."""
+    inside = back if back.startswith("/") and not back.startswith(("//", "/\\")) else "/"
+    response = see_other(inside)
+    if language in LANGUAGES:
+        response.set_cookie(LANGUAGE_COOKIE, language, max_age=_YEAR_S, samesite="strict", path="/")
+    return response
+
+
+async def _claim_again(request: Request, view: TheView, problem: str, status: int) -> Response:
+    view.fronts.forget()
+    return await view.page(
+        request, "claim.html", status, signed_in=False, problem=problem, step=1
+    )
+
+
+async def _log_in_again(request: Request, view: TheView, problem: str, status: int) -> Response:
+    return await view.page(request, "log_in.html", status, signed_in=False, problem=problem)

@@ -1,0 +1,115 @@
+"""Turns what the agent said into a page in the visitor's language."""
+
+from typing import Annotated
+from urllib.parse import quote
+
+import jinja2
+from fastapi import Depends, Request
+from fastapi.responses import HTMLResponse, RedirectResponse
+from starlette.responses import Response
+
+from edge.contract import Message
+from edge.setup_page.agent_link import AgentLink, Caller, SaysNo
+from edge.setup_page.assets import Assets
+from edge.setup_page.fronts import Fronts
+from edge.setup_page.languages import LANGUAGES, Words, choose
+
+LANGUAGE_COOKIE = "language"
+# The prefix makes browsers refuse the cookie from anything but https on this very host.
+SESSION_COOKIES = {"http": "edge", "https": "__Host-edge"}
+
+
+class View:
+    """Templates with all they need: words, assets, and what the box says of itself."""
+
+    def __init__(self, link: AgentLink, fronts: Fronts, assets: Assets) -> None:
+        self.link = link
+        self.fronts = fronts
+        self._templates = jinja2.Environment(
+            loader=jinja2.PackageLoader("edge.setup_page"),
+            autoescape=True,
+            undefined=jinja2.StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+        )
+        self._templates.globals.update(asset=assets.address, languages=LANGUAGES)
+
+    async def page(
+        self, request: Request, template: str, status: int = 200, **context: object
+    ) -> HTMLResponse:
+        """A whole page."""
+        context.setdefault("front", await self.fronts.current())
+        return HTMLResponse(self.piece(request, template, **context), status)
+
+    def piece(self, request: Request, template: str, **context: object) -> str:
+        """Part of a page, or a page that asks the agent nothing."""
+        words = words_for(request)
+        context.setdefault("front", None)
+        context.setdefault("signed_in", SESSION_COOKIES[request.url.scheme] in request.cookies)
+        return self._templates.get_template(template).render(
+            t=words, lang=words.language, path=request.url.path, **context
+        )
+
+
+class Nothing(Message):
+    """An answer without content worth reading."""
+
+
+def view_of(request: Request) -> View:
+    found = request.app.state.view
+    assert isinstance(found, View)  # noqa: S101 # build() put it there
+    return found
+
+
+def words_for(request: Request) -> Words:
+    accepted = request.headers.get("accept-language", "")
+    return Words(choose(request.cookies.get(LANGUAGE_COOKIE), accepted))
+
+
+def caller(request: Request) -> Caller:
+    """Whoever asks, with or without a session."""
+    session = request.cookies.get(SESSION_COOKIES[request.url.scheme], "")
+    address = request.client.host if request.client else ""
+    return Caller(session, address, request.headers.get("user-agent", ""))
+
+
+async def signed_in(request: Request) -> Caller:
+    """A caller whose session the agent has just confirmed. Raises SaysNo 401."""
+    found = caller(request)
+    if not found.session:
+        raise SaysNo(401, "log_in_first")
+    await view_of(request).link.do("GET", "/v1/session", None, found)
+    return found
+
+
+type SignedIn = Annotated[Caller, Depends(signed_in)]
+type Anybody = Annotated[Caller, Depends(caller)]
+type TheView = Annotated[View, Depends(view_of)]
+
+
+def see_other(path: str, said: str = "") -> RedirectResponse:
+    """After a form: show `path`, with the message `said` (a key of the catalogue) on top."""
+    return RedirectResponse(f"{path}?said={quote(said)}" if said else path, 303)
+
+
+def keep_session(response: Response, request: Request, session: str, seconds: int) -> None:
+    secure = request.url.scheme == "https"
+    response.set_cookie(
+        SESSION_COOKIES[request.url.scheme],
+        session,
+        max_age=seconds,
+        httponly=True,
+        samesite="strict",
+        secure=secure,
+        path="/",
+    )
+
+
+def drop_session(response: Response, request: Request) -> None:
+    response.delete_cookie(
+        SESSION_COOKIES[request.url.scheme],
+        path="/",
+        secure=request.url.scheme == "https",
+        httponly=True,
+        samesite="strict",
+    )
