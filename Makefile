@@ -16,7 +16,7 @@ help: ## list the targets
 # --- set-up -------------------------------------------------------------------------------------
 .PHONY: setup box
 setup: ## install everything `make run` needs
-	@$(SETUP) box driver flexmeasures
+	@$(SETUP) box driver flexmeasures page
 
 box:
 	@$(SETUP) box
@@ -47,6 +47,11 @@ units: box ## the systemd units: sound, hardened, never waiting for a network
 
 flow: setup ## the whole agent in the simulated house
 	@$(PY) -m pytest -q tests/flow
+
+.PHONY: page
+page: setup ## the setup page: its security, and every screen in a real browser
+	@$(SETUP) browser
+	@$(PY) -m pytest -q tests/page
 
 .PHONY: fmt locks clean
 fmt: box ## format the code

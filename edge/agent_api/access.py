@@ -16,9 +16,9 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Protocol
 
+from edge.agent_api.refusals import NotAllowed
 from edge.agent_api.tries import Tries
 from edge.clock import Clock
-from edge.errors import Refused
 from edge.files import write_atomically
 
 SESSION_LIFE = timedelta(days=7)
@@ -27,7 +27,8 @@ TRIES_PER_ADDRESS = (5, timedelta(minutes=1))
 TRIES_IN_ALL = (20, timedelta(hours=1))  # at this pace ten characters last for ever
 
 # 16 MiB and about 0.2 s on a laptop: what a 512 MB board can afford per try.
-_SCRYPT_N, _SCRYPT_R, _SCRYPT_P = 2**14, 8, 5
+HASH_COST = 2**14
+_SCRYPT_R, _SCRYPT_P = 8, 5
 _BROWSER_CHARACTERS_MAX = 120
 
 
@@ -36,15 +37,6 @@ class Documents(Protocol):
 
     async def get(self, name: str) -> Any: ...
     async def put(self, name: str, value: Any) -> None: ...
-
-
-class NotAllowed(Refused):
-    """A no with a code the page can translate; `status` is HTTP's."""
-
-    def __init__(self, code: str, status: int) -> None:
-        super().__init__(code)
-        self.code = code
-        self.status = status
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +63,7 @@ class Access:
         marker: Path,
         window: timedelta = timedelta(minutes=15),
         code: str | None = None,
+        hash_cost: int = HASH_COST,
     ) -> None:
         self._documents = documents
         self._clock = clock
@@ -78,6 +71,7 @@ class Access:
         self._marker = marker
         self._window = window
         self._code = code
+        self._hash_cost = hash_cost
         self._lock = asyncio.Lock()
         self._hashing = asyncio.Lock()  # one at a time: each takes 16 MiB
         self._tries = Tries(clock, TRIES_PER_ADDRESS, TRIES_IN_ALL)
@@ -203,13 +197,13 @@ class Access:
     async def _hash(self, password: str) -> str:
         salt = secrets.token_bytes(16)
         async with self._hashing:
-            digest = await asyncio.to_thread(_scrypt, password, salt)
-        return f"scrypt:{_b64(salt)}:{_b64(digest)}"
+            digest = await asyncio.to_thread(_scrypt, password, salt, self._hash_cost)
+        return f"scrypt:{self._hash_cost}:{_b64(salt)}:{_b64(digest)}"
 
     async def _matches(self, password: str, stored: str) -> bool:
-        _, salt, digest = stored.split(":")
+        _, cost, salt, digest = stored.split(":")
         async with self._hashing:
-            found = await asyncio.to_thread(_scrypt, password, base64.b64decode(salt))
+            found = await asyncio.to_thread(_scrypt, password, base64.b64decode(salt), int(cost))
         return hmac.compare_digest(found, base64.b64decode(digest))
 
     def _now_or_none(self) -> str | None:
@@ -220,9 +214,9 @@ class Access:
         await self._note(kind, text, {"address": visitor.address, "browser": browser})
 
 
-def _scrypt(password: str, salt: bytes) -> bytes:
+def _scrypt(password: str, salt: bytes, cost: int) -> bytes:
     return hashlib.scrypt(
-        password.encode(), salt=salt, n=_SCRYPT_N, r=_SCRYPT_R, p=_SCRYPT_P, maxmem=64 * 2**20
+        password.encode(), salt=salt, n=cost, r=_SCRYPT_R, p=_SCRYPT_P, maxmem=64 * 2**20
     )
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from aiohttp import web
 from pydantic import ValidationError
 
+from edge.agent_api.refusals import NotAllowed, TooManyTries
 from edge.contract import Message, Problem
 from edge.errors import ConfigFault, EdgeError, Refused, Unreachable
 
@@ -73,6 +74,8 @@ async def problems(request: web.Request, handler: Handler) -> web.StreamResponse
         return await handler(request)
     except web.HTTPException as problem:
         return answer(Problem(code="http", text=problem.reason), problem.status)
+    except NotAllowed as problem:
+        return _not_allowed(problem)
     except ConfigFault as problem:
         return answer(Problem(code="invalid", text=str(problem)), 422)
     except Refused as problem:
@@ -81,3 +84,10 @@ async def problems(request: web.Request, handler: Handler) -> web.StreamResponse
         return answer(Problem(code="unreachable", text=str(problem)), 503)
     except EdgeError as problem:
         return answer(Problem(code="failed", text=str(problem)), 500)
+
+
+def _not_allowed(problem: NotAllowed) -> web.Response:
+    response = answer(Problem(code=problem.code, text=str(problem)), problem.status)
+    if isinstance(problem, TooManyTries):
+        response.headers["retry-after"] = str(problem.retry_after_s)
+    return response

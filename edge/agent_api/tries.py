@@ -7,20 +7,10 @@ import ipaddress
 from collections import deque
 from datetime import timedelta
 
+from edge.agent_api.refusals import TooManyTries
 from edge.clock import Clock
-from edge.errors import Refused
 
 _ADDRESSES_MAX = 1000  # who fills this table is stopped by the limit for all
-
-
-class TooManyTries(Refused):
-    """Come back after `retry_after_s`."""
-
-    def __init__(self, retry_after_s: int) -> None:
-        super().__init__("too_many_tries")
-        self.code = "too_many_tries"
-        self.status = 429
-        self.retry_after_s = retry_after_s
 
 
 class Tries:

@@ -63,6 +63,19 @@ class ChangePasswordRequest(_Secretive):
     new: NewPassword
 
 
+class Standing(Message):
+    """How far the set-up is and whether something needs a person: what every page shows on top.
+
+    `live` once FlexMeasures accepted a first reading; `attention` counts what needs a person.
+    """
+
+    paired: bool
+    meters: int
+    mapped: int
+    live: bool
+    attention: int
+
+
 class SessionAnswer(Message):
     """The cookie's content, opaque to the page."""
 

@@ -22,7 +22,7 @@ _CHUNK_BYTES = 64 * 1024
 
 
 class SaysNo(EdgeError):
-    """The agent understood and refused: `code` is for the catalogue, `text` the agent's own words."""
+    """The agent refused: `code` is for the catalogue, `text` the agent's own words."""
 
     def __init__(self, status: int, code: str, text: str = "", retry_after_s: int = 0) -> None:
         super().__init__(text or code)
@@ -163,12 +163,14 @@ class _Conversation:
                 raise Malformed("The box's own answer is too long.")
         return bytes(found)
 
-    async def _next(self) -> h11.Event | type[h11.PAUSED]:
-        while (event := self._http.next_event()) is h11.NEED_DATA:
+    async def _next(self) -> h11.Event:
+        while True:
+            event = self._http.next_event()
+            if isinstance(event, h11.Event):
+                return event
+            if event is h11.PAUSED:
+                raise Malformed("The box's own answer could not be read.")
             self._http.receive_data(await self._reader.read(_CHUNK_BYTES))
-        if event is h11.PAUSED:
-            raise Malformed("The box's own answer could not be read.")
-        return event
 
     def _send(self, event: h11.Event) -> None:
         self._writer.write(self._http.send(event) or b"")

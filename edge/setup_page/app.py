@@ -13,7 +13,7 @@ from edge.setup_page.agent_link import AgentLink, SaysNo
 from edge.setup_page.assets import Assets
 from edge.setup_page.fronts import Fronts
 from edge.setup_page.guard import Guard
-from edge.setup_page.screens import entrance
+from edge.setup_page.screens import entrance, health
 from edge.setup_page.view import View, drop_session, see_other, view_of, words_for
 
 _COMPRESS_FROM_BYTES = 700
@@ -35,7 +35,7 @@ def build(socket: Path) -> FastAPI:
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http)
     app.add_route("/static/{name}", assets.serve, methods=["GET"])
-    for screen in (entrance,):
+    for screen in (entrance, health):
         app.include_router(screen.router)
     return app
 
@@ -55,7 +55,7 @@ async def _refused(request: Request, problem: Exception) -> Response:
     return await _problem_page(request, problem.code, problem.status, problem.text)
 
 
-async def _away(request: Request, problem: Exception) -> Response:
+async def _away(request: Request, _: Exception) -> Response:
     """The agent starts or hangs: the page tries again by itself."""
     piece = view_of(request).piece(request, "away.html")
     return Response(piece, 503, {"retry-after": "5"}, media_type="text/html; charset=utf-8")
@@ -80,6 +80,4 @@ async def _problem_page(request: Request, code: str, status: int, text: str = ""
     if request.headers.get("hx-request"):
         piece = view_of(request).piece(request, "_problem.html", text=explained)
         return Response(piece, status, media_type="text/html; charset=utf-8")
-    return await view_of(request).page(
-        request, "problem.html", status, text=explained, detail=text, signed_in=False
-    )
+    return await view_of(request).page(request, "problem.html", status, text=explained, detail=text)

@@ -40,7 +40,7 @@ class Words:
         text = f"{value:,.{digits}f}".replace("-", "−")
         if self.language not in _DECIMAL_COMMA:
             return text
-        return text.translate(str.maketrans({",": ".", ".": ","}))
+        return text.translate(str.maketrans(",.", ".,"))
 
     def power(self, value_w: float) -> str:
         """Watts below one kilowatt, kilowatts above."""

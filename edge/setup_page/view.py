@@ -8,7 +8,7 @@ from fastapi import Depends, Request
 from fastapi.responses import HTMLResponse, RedirectResponse
 from starlette.responses import Response
 
-from edge.contract import Message
+from edge.contract.page import Standing
 from edge.setup_page.agent_link import AgentLink, Caller, SaysNo
 from edge.setup_page.assets import Assets
 from edge.setup_page.fronts import Fronts
@@ -45,14 +45,15 @@ class View:
         """Part of a page, or a page that asks the agent nothing."""
         words = words_for(request)
         context.setdefault("front", None)
-        context.setdefault("signed_in", SESSION_COOKIES[request.url.scheme] in request.cookies)
+        standing = getattr(request.state, "standing", None)
         return self._templates.get_template(template).render(
-            t=words, lang=words.language, path=request.url.path, **context
+            t=words,
+            lang=words.language,
+            path=request.url.path,
+            standing=standing,
+            said=words.first(f"said.{request.query_params.get('said', '')}"),
+            **context,
         )
-
-
-class Nothing(Message):
-    """An answer without content worth reading."""
 
 
 def view_of(request: Request) -> View:
@@ -78,7 +79,7 @@ async def signed_in(request: Request) -> Caller:
     found = caller(request)
     if not found.session:
         raise SaysNo(401, "log_in_first")
-    await view_of(request).link.do("GET", "/v1/session", None, found)
+    request.state.standing = await view_of(request).link.get("/v1/session", Standing, found)
     return found
 
 

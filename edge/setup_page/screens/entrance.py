@@ -32,7 +32,7 @@ async def show_claim(request: Request, view: TheView) -> Response:
     """The first screen of a new box."""
     if (await view.fronts.current()).claimed:
         return see_other("/")
-    return await view.page(request, "claim.html", signed_in=False, problem=None, step=1)
+    return await view.page(request, "claim.html", problem=None, step=1)
 
 
 @router.post("/claim")
@@ -58,7 +58,7 @@ async def claim(
 async def show_log_in(request: Request, view: TheView) -> Response:
     if not (await view.fronts.current()).claimed:
         return see_other("/claim")
-    return await view.page(request, "log_in.html", signed_in=False, problem=None)
+    return await view.page(request, "log_in.html", problem=None)
 
 
 @router.post("/log-in")
@@ -99,10 +99,8 @@ async def choose_language(
 
 async def _claim_again(request: Request, view: TheView, problem: str, status: int) -> Response:
     view.fronts.forget()
-    return await view.page(
-        request, "claim.html", status, signed_in=False, problem=problem, step=1
-    )
+    return await view.page(request, "claim.html", status, problem=problem, step=1)
 
 
 async def _log_in_again(request: Request, view: TheView, problem: str, status: int) -> Response:
-    return await view.page(request, "log_in.html", status, signed_in=False, problem=problem)
+    return await view.page(request, "log_in.html", status, problem=problem)
