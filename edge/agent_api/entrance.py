@@ -20,7 +20,7 @@ from edge.contract.page import (
 )
 
 SESSION_HEADER = "x-edge-session"
-OPEN_TO_ALL = frozenset({("GET", "/v1/front"), ("POST", "/v1/claim"), ("POST", "/v1/log-in")})
+OPEN_TO_ALL = frozenset({("GET", "/front"), ("POST", "/claim"), ("POST", "/log-in")})
 
 type FrontNow = Callable[[], Front]
 type StandingNow = Callable[[], Awaitable[Standing]]
@@ -36,13 +36,13 @@ class Entrance:
 
     def routes(self) -> list[web.RouteDef]:
         return [
-            web.get("/v1/front", self._front),
-            web.post("/v1/claim", self._claim),
-            web.post("/v1/log-in", self._log_in),
-            web.post("/v1/log-out", self._log_out),
-            web.post("/v1/password", self._change_password),
-            web.get("/v1/first-claim", self._first_claim),
-            web.get("/v1/session", self._session),
+            web.get("/front", self._front),
+            web.post("/claim", self._claim),
+            web.post("/log-in", self._log_in),
+            web.post("/log-out", self._log_out),
+            web.post("/password", self._change_password),
+            web.get("/first-claim", self._first_claim),
+            web.get("/session", self._session),
         ]
 
     async def _front(self, _: web.Request) -> web.Response:

@@ -41,6 +41,10 @@ def _parser() -> argparse.ArgumentParser:
     agent = commands.add_parser("agent", help="the resident process: meters, buffer, uplink")
     agent.set_defaults(run=_agent)
 
+    page = commands.add_parser("setup-page", help="the page a person sees", add_help=False)
+    page.add_argument("rest", nargs=argparse.REMAINDER)
+    page.set_defaults(run=_setup_page)
+
     status = commands.add_parser("status", help="how the box is doing")
     status.add_argument("--json", action="store_true", help="everything, for programs")
     status.set_defaults(run=_status)
@@ -71,6 +75,13 @@ def _agent(chosen: argparse.Namespace) -> int:
     from edge.config import load
 
     return agent_main(load(_config_path(chosen)))
+
+
+def _setup_page(chosen: argparse.Namespace) -> int:
+    from edge.setup_page.serving import main as page_main
+
+    page_main(chosen.rest)
+    return 0
 
 
 def _check(chosen: argparse.Namespace) -> int:

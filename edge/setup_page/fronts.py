@@ -21,7 +21,7 @@ class Fronts:
     async def current(self) -> Front:
         """At most REMEMBER_S old. Raises what AgentLink raises."""
         if self._front is None or time.monotonic() - self._asked_s > REMEMBER_S:
-            self._front = await self._link.get("/v1/front", Front, Caller())
+            self._front = await self._link.get("/front", Front, Caller())
             self._asked_s = time.monotonic()
         return self._front
 

@@ -79,7 +79,7 @@ async def signed_in(request: Request) -> Caller:
     found = caller(request)
     if not found.session:
         raise SaysNo(401, "log_in_first")
-    request.state.standing = await view_of(request).link.get("/v1/session", Standing, found)
+    request.state.standing = await view_of(request).link.get("/session", Standing, found)
     return found
 
 

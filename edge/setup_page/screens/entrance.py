@@ -41,7 +41,7 @@ async def claim(
 ) -> Response:
     try:
         wanted = ClaimRequest(password=password, code=code)
-        opened = await view.link.send("POST", "/v1/claim", wanted, SessionAnswer, who)
+        opened = await view.link.send("POST", "/claim", wanted, SessionAnswer, who)
     except ValidationError:
         return await _claim_again(request, view, "password_short", 422)
     except SaysNo as problem:
@@ -65,7 +65,7 @@ async def show_log_in(request: Request, view: TheView) -> Response:
 async def log_in(request: Request, view: TheView, who: Anybody, password: Password) -> Response:
     try:
         wanted = LogInRequest(password=password)
-        opened = await view.link.send("POST", "/v1/log-in", wanted, SessionAnswer, who)
+        opened = await view.link.send("POST", "/log-in", wanted, SessionAnswer, who)
     except ValidationError:
         return await _log_in_again(request, view, "password_wrong", 422)
     except SaysNo as problem:
@@ -79,7 +79,7 @@ async def log_in(request: Request, view: TheView, who: Anybody, password: Passwo
 
 @router.post("/log-out")
 async def log_out(request: Request, view: TheView, who: SignedIn) -> Response:
-    await view.link.do("POST", "/v1/log-out", None, who)
+    await view.link.do("POST", "/log-out", None, who)
     response = see_other("/log-in")
     drop_session(response, request)
     return response
