@@ -15,6 +15,8 @@ const { testing, serial: wire, serialMock, behaviors, core, cc } = parts;
 const F = wire.FunctionType;
 const WITNESS_MAX = 10_000; // commands remembered; older ones are forgotten
 const HEM = 2, PLUGS = [3, 4], FIRST_EXTRA = 10;
+const CONSUMED = 1; // rate type; 2 would be export
+const SETTLE_MS = 250; // a plug that was switched reports its new power after this
 const ENVELOPES = ["MultiChannelCCCommandEncapsulation", "SupervisionCCGet", "CRC16CCCommandEncapsulation"];
 
 const options = JSON.parse(process.argv[2] ?? "{}");
@@ -22,6 +24,7 @@ const values = new Map(); // "node/endpoint/scale" -> what the meter shows
 const offline = new Set(), jammed = new Set();
 const joining = { excludedNext: undefined, smartStart: undefined, finishing: undefined };
 let witness = [], witnessed = 0;
+let configured = 0; // configuration parameters set so far
 
 process.on("unhandledRejection", (problem) => {
   // A driver that is gone acknowledges nothing; the mock rejects a promise nobody holds.
@@ -82,7 +85,9 @@ function prepare(node, { defaults }) {
     handleCC(_, self, command) {
       if (offline.has(self.id)) return { action: "stop" };
       if (!ENVELOPES.includes(command.constructor.name)) noteCommand(self.id, command);
+      if (command instanceof cc.ConfigurationCCSet) configured++;
       if (!(command instanceof cc.BinarySwitchCCSet)) return undefined;
+      reportPowerSoon(self.id);
       return jammed.has(self.id) ? { action: "ok" } : undefined;
     },
   });
@@ -96,7 +101,13 @@ function shown(id, endpoint, scale) {
   return (scale === SCALE.w || scale === SCALE.a) && !isOn(id) ? 0 : value;
 }
 
-async function sendReport(id, endpoint, scale, value, rateType = 1) {
+function reportPowerSoon(id) {
+  const report = () => sendReport(id, 0, SCALE.w, shown(id, 0, SCALE.w));
+  setTimeout(report, SETTLE_MS).unref();
+}
+
+async function sendReport(id, endpoint, scale, value, rateType = CONSUMED) {
+  if (offline.has(id)) return;
   const node = controller.nodes.get(id);
   const about = { nodeId: controller.ownNodeId };
   let report = new cc.MeterCCReport({ ...about, type: 1, scale, rateType, value, deltaTime: 0 });
@@ -184,17 +195,16 @@ function parameters(wanted) {
 }
 
 const commands = {
-  // {values: [{node, endpoint, scale, value, rate?, exact?}], send: true}. With `send` each value is
-  // reported by radio; `exact` sends a plug's W even though it is off.
-  async report({ values: given = [], send = true }) {
-    for (const { node, endpoint = 0, scale, value, rate, exact } of given) {
+  // values, shown: [{node, endpoint, scale, value, rate?, exact?}]. All are what the meters show from
+  // now on; `values` are also reported by radio, `exact` ones even from a plug that is off.
+  async report({ values: reported = [], shown: silent = [] }) {
+    for (const { node, endpoint = 0, scale, value, rate = CONSUMED } of [...silent, ...reported]) {
       nodeOf(node);
-      if (value !== undefined && (rate ?? 1) === 1) values.set(`${node}/${endpoint}/${scale}`, value);
-      if (!send || offline.has(node)) continue;
-      const said = exact || (rate ?? 1) !== 1 ? value : shown(node, endpoint, scale);
-      await sendReport(node, endpoint, scale, said, rate);
+      if (rate === CONSUMED) values.set(`${node}/${endpoint}/${scale}`, value);
     }
-    return { switches: switches() };
+    for (const { node, endpoint = 0, scale, value, rate = CONSUMED, exact } of reported)
+      await sendReport(node, endpoint, scale, exact || rate !== CONSUMED ? value : shown(node, endpoint, scale), rate);
+    return { switches: switches(), configured };
   },
   state: ({ parameters: wanted = [] }) => ({
     nodes: [...controller.nodes.keys()], switches: switches(), parameters: parameters(wanted),
@@ -208,6 +218,7 @@ const commands = {
   async press({ node, on = !isOn(node) }) {
     nodeOf(node).state.set("BinarySwitch_currentValue", on);
     await sendFrom(nodeOf(node), new cc.BinarySwitchCCReport({ nodeId: controller.ownNodeId, currentValue: on }));
+    reportPowerSoon(node);
   },
   // A new plug waits to be included when the driver next starts an inclusion.
   pend({ node, secure = false }) {

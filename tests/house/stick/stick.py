@@ -66,6 +66,7 @@ class Stick:
         self._tasks: list[asyncio.Task[None]] = []
         self._http: aiohttp.ClientSession | None = None
         self.control_url = ""
+        self.configured = 0  # configuration parameters that devices were given, at the last report
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -89,7 +90,7 @@ class Stick:
         assert self._mock.stdout is not None
         assert self._mock.stderr is not None
         async with asyncio.timeout(START_PATIENCE_S):
-            said = []
+            said: list[str] = []
             while not self.control_url:
                 line = (await self._mock.stderr.readline()).decode().strip()
                 if line.startswith("control "):
@@ -137,18 +138,19 @@ class Stick:
 
     # --- the household --------------------------------------------------------------------------
 
-    async def report(self, *values: Value) -> dict[int, bool]:
-        """Each meter reports its value by radio; returns which plugs are on."""
-        return await self._set(values, send=True)
+    async def report(self, *values: Value, shown: Iterable[Value] = ()) -> dict[int, bool]:
+        """Each meter reports its value by radio; returns which plugs are on.
+
+        Values in `shown` are not reported: it is what meters answer when they are asked.
+        """
+        given = {"values": [v.document() for v in values], "shown": [v.document() for v in shown]}
+        answer = await self.ask("report", **given)
+        self.configured = answer["configured"]
+        return {int(node): on for node, on in answer["switches"].items()}
 
     async def show(self, *values: Value) -> dict[int, bool]:
         """Change what meters show when they are asked, without a report."""
-        return await self._set(values, send=False)
-
-    async def _set(self, values: Iterable[Value], *, send: bool) -> dict[int, bool]:
-        given = [value.document() for value in values]
-        answer = await self.ask("report", values=given, send=send)
-        return {int(node): on for node, on in answer["switches"].items()}
+        return await self.report(shown=values)
 
     async def offline(self, node: int) -> None:
         """Out of radio reach: hears nothing, reports nothing."""
