@@ -6,7 +6,7 @@ that stops answering altogether does.
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import timedelta
 
 from zwave_js_server.const import INTERVIEW_FAILED, NodeStatus
@@ -17,7 +17,9 @@ from edge.clock import Clock
 from edge.devices.zwave.door import NodeSilent, StickSilent, answered, first_to_fail
 from edge.devices.zwave.metering import Metering, Silent
 from edge.devices.zwave.nodes import label, meter_values
-from edge.errors import Refused, Unreachable
+from edge.devices.zwave.presets import Setting
+from edge.devices.zwave.switching import set_parameter
+from edge.errors import Refused
 
 log = logging.getLogger(__name__)
 
@@ -37,6 +39,10 @@ REVIVE_FIRST_PAUSE = timedelta(minutes=1)
 REVIVE_PAUSE_MAX = timedelta(minutes=30)
 PING_WITHIN_S = 60.0
 
+PRESET_LOOK_EVERY = timedelta(seconds=15)
+PRESET_FIRST_PAUSE = timedelta(minutes=10)  # a meter that took no preset is left alone this long
+PRESET_PAUSE_MAX = timedelta(hours=12)
+
 _MILLISECOND = timedelta(milliseconds=1)
 
 
@@ -54,26 +60,56 @@ class StickHealth:
         return self.unanswered > 0
 
 
-@dataclass(slots=True)
-class _Patience:
-    pause: timedelta
-    next_ms: float
+class Patience:
+    """When to try each node again: at once, then after ever longer pauses."""
+
+    def __init__(self, clock: Clock, first: timedelta, longest: timedelta) -> None:
+        self._clock = clock
+        self._first = first
+        self._longest = longest
+        self._next: dict[int, tuple[float, timedelta]] = {}  # node → (CLOCK_BOOTTIME ms, pause)
+
+    def is_over(self, node_id: int) -> bool:
+        """Whether the node may be tried now; if so, its next turn is put off."""
+        now_ms = self._clock.boottime_ms()
+        next_ms, pause = self._next.get(node_id, (now_ms, self._first))
+        if now_ms < next_ms:
+            return False
+        self._next[node_id] = (now_ms + pause / _MILLISECOND, min(pause * 2, self._longest))
+        return True
+
+    def forget(self, node_id: int) -> None:
+        """The node is well; should it fail again, it is tried at once."""
+        self._next.pop(node_id, None)
 
 
-@dataclass(slots=True)
 class Care:
     """The loops around one connection. `is_busy`: someone adds or removes a device just now."""
 
-    clock: Clock
-    metering: Metering
-    stick: StickHealth
-    is_busy: Callable[[], bool]
-    _patience: dict[int, _Patience] = field(default_factory=dict)
+    def __init__(
+        self,
+        clock: Clock,
+        metering: Metering,
+        stick: StickHealth,
+        *,
+        is_busy: Callable[[], bool],
+        wishes: Callable[[Node], list[Setting]],
+    ) -> None:
+        self.clock = clock
+        self.metering = metering
+        self.stick = stick
+        self.is_busy = is_busy
+        self.wishes = wishes
+        self._revival = Patience(clock, REVIVE_FIRST_PAUSE, REVIVE_PAUSE_MAX)
+        self._presets = Patience(clock, PRESET_FIRST_PAUSE, PRESET_PAUSE_MAX)
 
     async def run(self, driver: Driver) -> None:
         """Care until the driver stops answering; raises Unreachable then."""
         await first_to_fail(
-            self._ask_silent_meters(driver), self._watch_stick(driver), self._revive(driver)
+            self._ask_silent_meters(driver),
+            self._watch_stick(driver),
+            self._revive(driver),
+            self._follow_presets(driver),
         )
 
     # --- meters that should have reported ---------------------------------------------------------
@@ -175,9 +211,9 @@ class Care:
     async def _revive_one(self, node: Node) -> None:
         is_dead = node.status == NodeStatus.DEAD
         if not is_dead and node.interview_stage != INTERVIEW_FAILED:
-            self._patience.pop(node.node_id, None)
+            self._revival.forget(node.node_id)
             return
-        if self.is_busy() or self.stick.is_silent or not self._patience_is_over(node.node_id):
+        if self.is_busy() or self.stick.is_silent or not self._revival.is_over(node.node_id):
             return
         try:
             async with answered(f"reviving {label(node)}", PING_WITHIN_S):
@@ -188,18 +224,29 @@ class Care:
         except (NodeSilent, StickSilent, Refused) as problem:
             log.debug("%s", problem)
 
-    def _patience_is_over(self, node_id: int) -> bool:
-        """Whether it is time to try the node again; each time the next one is further off."""
-        now_ms = self.clock.boottime_ms()
-        patience = self._patience.get(node_id)
-        if patience is None:
-            self._patience[node_id] = _Patience(REVIVE_FIRST_PAUSE, now_ms)
-            patience = self._patience[node_id]
-        if now_ms < patience.next_ms:
-            return False
-        patience.next_ms = now_ms + patience.pause / _MILLISECOND
-        patience.pause = min(patience.pause * 2, REVIVE_PAUSE_MAX)
-        return True
+    # --- meters that should report otherwise ------------------------------------------------------
+
+    async def _follow_presets(self, driver: Driver) -> None:
+        while True:
+            for node in list(driver.controller.nodes.values()):
+                await self._follow_preset(node)
+            await self.clock.sleep(PRESET_LOOK_EVERY)
+
+    async def _follow_preset(self, node: Node) -> None:
+        if self.is_busy() or self.stick.is_silent or not _can_answer(node):
+            return
+        wanted = self.wishes(node)
+        if not wanted:
+            self._presets.forget(node.node_id)
+            return
+        if not self._presets.is_over(node.node_id):
+            return
+        log.info("%s: setting %s", label(node), ", ".join(f"{s.number}={s.value}" for s in wanted))
+        try:
+            for setting in wanted:
+                await set_parameter(node, setting.number, setting.value)
+        except (NodeSilent, StickSilent, Refused) as problem:
+            log.warning("%s", problem)
 
 
 def _can_answer(node: Node) -> bool:
@@ -207,8 +254,3 @@ def _can_answer(node: Node) -> bool:
         NodeStatus.ALIVE,
         NodeStatus.AWAKE,
     )
-
-
-def no_answer(what: str) -> Unreachable:
-    """The error for a driver that is not connected."""
-    return Unreachable(f"{what}: the Z-Wave driver is not connected; see the stick's state")

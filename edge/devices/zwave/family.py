@@ -17,6 +17,7 @@ from zwave_js_server.model.driver import Driver
 from zwave_js_server.model.node import Node
 
 from edge.clock import Clock
+from edge.devices.zwave import switching
 from edge.devices.zwave.care import Care, StickHealth
 from edge.devices.zwave.channels import FAMILY, MeterValue
 from edge.devices.zwave.door import (
@@ -28,8 +29,18 @@ from edge.devices.zwave.door import (
     listen,
 )
 from edge.devices.zwave.metering import Metering
-from edge.devices.zwave.nodes import device_name, devices, label, meter_values, product
-from edge.errors import Malformed, Unreachable
+from edge.devices.zwave.nodes import (
+    SwitchPoint,
+    configuration,
+    device_name,
+    devices,
+    label,
+    meter_values,
+    product,
+    switch_points,
+)
+from edge.devices.zwave.presets import Setting, report_intervals, settings
+from edge.errors import Malformed, Refused, Unreachable
 from edge.model import Device, DeviceState, Intake
 
 log = logging.getLogger(__name__)
@@ -75,16 +86,27 @@ class ZWave:
         clock: Clock,
         *,
         report_presets: bool = True,
+        signed_power: bool = True,
+        power_intervals: Mapping[str, timedelta] | None = None,
         aliases: Mapping[str, str] | None = None,
     ) -> None:
-        """`aliases`: device that replaced another → the name under which it goes on."""
+        """Costs nothing; run() connects.
+
+        `report_presets`: known meters are told how often to report (presets.py); `signed_power`:
+        and to give power a sign. `power_intervals`: device → how often a person wants its power.
+        `aliases`: device that took another's place → the name under which it goes on.
+        """
         self._url = url
         self._clock = clock
         self._report_presets = report_presets
-        self._aliases = dict(aliases or {})
+        self._signed_power = signed_power
+        self.power_intervals = dict(power_intervals or {})
+        self.aliases = dict(aliases or {})
         self._metering = Metering(intake, clock)
         self._stick = StickHealth()
-        self._care = Care(clock, self._metering, self._stick, self._is_busy)
+        self._care = Care(
+            clock, self._metering, self._stick, is_busy=self._is_busy, wishes=self._wishes
+        )
         self._client: DriverClient | None = None
         self._driver: Driver | None = None
         self._home_id: int | None = None
@@ -122,7 +144,7 @@ class ZWave:
             device
             for node in self._driver.controller.nodes.values()
             if not node.is_controller_node
-            for device in devices(node, self._device_of(node), (), {})
+            for device in devices(node, self._device_of(node), _holds(node), {})
         ]
 
     def status(self) -> ZWaveStatus:
@@ -160,6 +182,50 @@ class ZWave:
             return "the radio is jammed; move the stick away from other electronics"
         return None
 
+    # --- Switch -----------------------------------------------------------------------------------
+
+    async def turn_off(self, device: str, hold: timedelta | None) -> None:
+        """Switch off; with `hold` the device itself comes back after it."""
+        node, point = self._switch(device)
+        await switching.hold(node, hold)
+        await switching.switch(node, point, on=False)
+
+    async def turn_on(self, device: str) -> None:
+        """Switch on, and clear the device's own timer if one is set."""
+        node, point = self._switch(device)
+        await switching.switch(node, point, on=True)
+        await switching.hold(node, None)
+
+    async def is_on(self, device: str) -> bool | None:
+        """Ask the device itself. Raises Unreachable where it does not answer."""
+        node, point = self._switch(device)
+        return await switching.read(node, point)
+
+    def _switch(self, device: str) -> tuple[Node, SwitchPoint]:
+        name, _, socket = device.partition(":")
+        node = self.node(name)
+        points = switch_points(node)
+        if socket:
+            points = [point for point in points if str(point.endpoint) == socket]
+        if len(points) != 1:
+            raise Refused(f"{label(node)} is no switch that the box knows")
+        return node, points[0]
+
+    # --- for the rest of this room ----------------------------------------------------------------
+
+    def driver(self) -> Driver:
+        """The live driver. Raises Unreachable."""
+        if self._driver is None:
+            raise Unreachable("the Z-Wave driver is not connected; is the stick plugged in?")
+        return self._driver
+
+    def node(self, device: str) -> Node:
+        """The node behind a device name. Raises Unreachable or Refused."""
+        for node in self.driver().controller.nodes.values():
+            if self._device_of(node) == device:
+                return node
+        raise Refused(f"there is no Z-Wave device {device}; it may have been removed")
+
     # --- one session ------------------------------------------------------------------------------
 
     async def _care_once(self, client: DriverClient, ready: asyncio.Event) -> None:
@@ -192,12 +258,28 @@ class ZWave:
         values = meter_values(node)
         if values or node.node_id in self._metering.node_ids():
             self._metering.node_has(
-                node.node_id, self._device_of(node), label(node), product(node), values, {}
+                node.node_id,
+                self._device_of(node),
+                label(node),
+                product(node),
+                values,
+                report_intervals(configuration(node)),
             )
 
     def _device_of(self, node: Node) -> str:
         name = device_name(self._home_id or 0, node.node_id)
-        return self._aliases.get(name, name)
+        return self.aliases.get(name, name)
+
+    def _wishes(self, node: Node) -> list[Setting]:
+        """What must be written to the node so that it reports as the house wants."""
+        if not self._report_presets:
+            return []
+        return settings(
+            product(node),
+            configuration(node),
+            signed_power=self._signed_power,
+            power_interval=self.power_intervals.get(self._device_of(node)),
+        )
 
     def _is_busy(self) -> bool:
         return False
@@ -247,3 +329,8 @@ class ZWave:
         if last_ms is None or now_ms - last_ms > FRESH_PICTURE_EVERY / _MILLISECOND:
             self._fresh_picture_ms = now_ms
             raise problem
+
+
+def _holds(node: Node) -> tuple[timedelta, ...]:
+    timer = switching.timer(node)
+    return timer.holds if timer else ()

@@ -63,6 +63,7 @@ class Metering:
     ) -> None:
         """Tell what a node measures, as often as that may have changed. Announces what is new."""
         before = self._nodes.get(node_id, {})
+        announced = [source.tap for source in before.values()]
         now: dict[MeterValue, _Source] = {}
         for tap in taps(device, name, product, values, intervals):
             source = before.get(tap.source)
@@ -70,7 +71,7 @@ class Metering:
                 source = _Source(tap)
             source.tap = tap
             now[tap.source] = source
-        if [s.tap for s in before.values()] != [s.tap for s in now.values()]:
+        if [source.tap for source in now.values()] != announced:
             self._intake.announce(source.tap.channel for source in now.values())
         self._nodes[node_id] = now
 

@@ -9,6 +9,7 @@ from zwave_js_server.model.node import Node
 from zwave_js_server.model.value import Value
 
 from edge.devices.zwave.channels import FAMILY, MeterValue, Product
+from edge.devices.zwave.presets import Parameter
 from edge.model import Device, DeviceState
 
 NAME_CHARACTERS_MAX = 64  # names come over the radio: anybody's, of any length
@@ -76,6 +77,27 @@ def meter_values(node: Node) -> dict[MeterValue, Value]:
         and value.property_ == "value"
         and isinstance(value.property_key, int)
     }
+
+
+def configuration(node: Node) -> list[Parameter]:
+    """Every configuration parameter of the node that holds a number, as the driver last knew it."""
+    return [
+        Parameter(
+            value.property_,
+            value.property_key if isinstance(value.property_key, int) else None,
+            value.metadata.label or "",
+            value.value if isinstance(value.value, int) else None,
+        )
+        for value in node.values.values()
+        if value.command_class == CommandClass.CONFIGURATION
+        and isinstance(value.property_, int)
+        and (value.endpoint or 0) == 0
+    ]
+
+
+def parameters(node: Node) -> dict[int, int | None]:
+    """The whole parameters of the node: number → value."""
+    return {p.number: p.value for p in configuration(node) if p.mask is None}
 
 
 def switch_points(node: Node) -> list[SwitchPoint]:
