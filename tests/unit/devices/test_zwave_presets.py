@@ -17,13 +17,15 @@ def group(number: int, place: int, set_bits: int, suffix: str = "") -> list[Para
         (0x100, f"Power (Clamp 1{suffix})"),
         (0x800, f"kWh (Clamp 1{suffix})"),
     ]
+    label = f"Automatic Report: Group {place} - "
     return [
-        Parameter(number, mask, f"Automatic Report: Group {place} - {what}", int(bool(set_bits & mask)))
-        for mask, what in bits
+        Parameter(number, mask, label + what, int(bool(set_bits & mask))) for mask, what in bits
     ]
 
 
-def meter(groups: tuple[int, int, int], intervals_s: tuple[int, int, int], **extra: int) -> list[Parameter]:
+def meter(
+    groups: tuple[int, int, int], intervals_s: tuple[int, int, int], **extra: int
+) -> list[Parameter]:
     parameters = [Parameter(2, None, "Energy Detection Mode", extra.get("mode", 0))]
     parameters.append(Parameter(13, None, "CRC-16 Encapsulation", extra.get("crc", 0)))
     for place, (bits, interval_s) in enumerate(zip(groups, intervals_s, strict=True), 1):
@@ -67,9 +69,9 @@ def test_sign_of_power_is_the_household_s_choice() -> None:
 
 
 def test_person_s_interval_takes_the_place_of_the_preset_s() -> None:
-    assert settings(
-        ZW095, AS_WISHED, signed_power=True, power_interval=timedelta(seconds=10)
-    ) == [Setting(111, 10)]
+    assert settings(ZW095, AS_WISHED, signed_power=True, power_interval=timedelta(seconds=10)) == [
+        Setting(111, 10)
+    ]
 
 
 def test_groups_for_export_are_set_like_those_for_import() -> None:
