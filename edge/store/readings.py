@@ -44,6 +44,7 @@ class Readings:
         self.box = Groups("box_group", BOX_SPAN_MS)
         self.source = Groups("source_group", SOURCE_SPAN_MS)
         self._series: dict[str, int] = {}
+        self._late_since_asked: dict[int, int] = {}  # by series, what the one who asked can't know
 
     def load(self, db: sqlite3.Connection) -> None:
         self._series = dict(db.execute("SELECT channel_key, series FROM series"))
@@ -140,13 +141,20 @@ class Readings:
         return sum(self.box.count(db, boot) for boot in boots if boot != self.boots.current)
 
     def late(self, db: sqlite3.Connection) -> dict[str, int]:
+        self._late_since_asked.clear()
         query = "SELECT channel_key, earliest_ms FROM late JOIN series USING (series)"
         return dict(db.execute(query))
 
     def late_done(self, db: sqlite3.Connection, marks: dict[str, int]) -> None:
         for key, earliest_ms in marks.items():
-            args = (self._series[key], earliest_ms)
-            db.execute("DELETE FROM late WHERE series = ? AND earliest_ms >= ?", args)
+            number = self._series[key]
+            again_ms = self._late_since_asked.get(number)
+            if again_ms is not None:
+                query = "UPDATE late SET earliest_ms = ? WHERE series = ?"
+                db.execute(query, [again_ms, number])
+            else:
+                query = "DELETE FROM late WHERE series = ? AND earliest_ms >= ?"
+                db.execute(query, [number, earliest_ms])
 
     def _mark_late(self, db: sqlite3.Connection, stored: Iterable[tuple[int, int | None]]) -> None:
         earliest: dict[int, int] = {}
@@ -154,6 +162,8 @@ class Readings:
             if at_ms is not None and at_ms < self.late_before_ms:
                 earliest[number] = min(at_ms, earliest.get(number, at_ms))
         for row in earliest.items():
+            number, at_ms = row
+            self._late_since_asked[number] = min(at_ms, self._late_since_asked.get(number, at_ms))
             db.execute(
                 "INSERT INTO late VALUES (?, ?) ON CONFLICT (series) DO UPDATE"
                 " SET earliest_ms = min(earliest_ms, excluded.earliest_ms)",

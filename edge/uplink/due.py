@@ -7,44 +7,25 @@ computed while the clock is not trusted: a slot has a wall time.
 """
 
 import logging
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Protocol
 
 from edge.clock import Clock
 from edge.errors import ConfigFault
-from edge.model import Channel, Kind, Sample, Sensor, Slot
+from edge.model import Channel, Kind, Sensor, Slot
 from edge.plausibility import Limits
+from edge.store.buffer import Buffer
+from edge.store.outbox import Outbox
 from edge.uplink.resample import SETTLING, check, due_slots, keys, reach, slot_start
 
 log = logging.getLogger(__name__)
 
 ROUND_EVERY = timedelta(seconds=15)
 WINDOW = timedelta(hours=2)  # 30 series every 10 s are 21 600 samples, about 4 MB
+COMMIT_SLOTS = 2000  # ten full batches
 KEEP = timedelta(hours=48)  # readings stay this long after their slots: late data needs neighbours
 KEEP_FAULTY = timedelta(days=30)  # and this long where a sensor cannot be fed until a person acts
 FORGET_EVERY = timedelta(hours=1)
-
-
-class Readings(Protocol):
-    """What this room needs of store/buffer.py."""
-
-    async def note_time(self) -> None: ...
-    async def samples(
-        self, keys: Collection[str], start: datetime, end: datetime
-    ) -> dict[str, list[Sample]]: ...
-    async def late(self) -> dict[str, datetime]: ...
-    async def late_done(self, marks: Mapping[str, datetime]) -> None: ...
-    async def oldest(self, keys: Collection[str]) -> datetime | None: ...
-    async def forget_before(self, horizon: datetime) -> int: ...
-
-
-class SlotSink(Protocol):
-    """What this room needs of store/outbox.py."""
-
-    async def enqueue(self, slots: Sequence[Slot], until: Mapping[int, datetime]) -> None: ...
-    async def watermark(self, sensor_id: int) -> datetime | None: ...
-    async def oldest_waiting(self) -> datetime | None: ...
 
 
 class DueSlots:
@@ -55,8 +36,8 @@ class DueSlots:
 
     def __init__(
         self,
-        buffer: Readings,
-        outbox: SlotSink,
+        buffer: Buffer,
+        outbox: Outbox,
         sensors: Callable[[], Sequence[Sensor]],
         channels: Callable[[], Mapping[str, Channel]],
         clock: Clock,
@@ -73,6 +54,7 @@ class DueSlots:
         self._limits = limits or Limits()
         self._watermarks: dict[int, datetime] = {}
         self._forgotten_ms: int | None = None
+        self._uncommitted = 0
         self._horizon: datetime | None = None
         self.faults: dict[int, str] = {}  # sensors that cannot be fed, and why
 
@@ -90,8 +72,10 @@ class DueSlots:
         sensors = self._fit_sensors()
         for sensor in sensors:
             await self._find_watermark(sensor)
-        await self._reopen(sensors)
+        marks = await self._reopen(sensors)
         await self._catch_up(sensors)
+        if marks:
+            await self._buffer.late_done(marks)  # not before: a crash must not lose them
         await self._forget(sensors)
 
     def behind(self) -> int:
@@ -128,8 +112,8 @@ class DueSlots:
             watermark = min(oldest or self._clock.wall_now(), self._clock.wall_now())
         self._watermarks[sensor.sensor_id] = slot_start(watermark, sensor.event_resolution)
 
-    async def _reopen(self, sensors: Sequence[Sensor]) -> None:
-        """Move watermarks back to where late data may change a slot.
+    async def _reopen(self, sensors: Sequence[Sensor]) -> dict[str, datetime]:
+        """Move watermarks back to where late data may change a slot; return the marks it left.
 
         Below the horizon the neighbours of a late reading are gone, and a mean of what is left
         would be wrong; sums of intervals are whole or not there at all.
@@ -145,11 +129,8 @@ class DueSlots:
             if self._horizon is not None and self._has_power(sensor):
                 start = max(start, self._horizon + reach(sensor, self._channels()))
             moved[sensor.sensor_id] = min(watermark, slot_start(start, sensor.event_resolution))
-        if moved:
-            self._watermarks |= moved
-            await self._outbox.enqueue([], moved)
-        if marks:
-            await self._buffer.late_done(marks)  # committed together with the watermarks
+        self._watermarks |= moved
+        return marks
 
     def _has_power(self, sensor: Sensor) -> bool:
         channels = self._channels()
@@ -191,9 +172,17 @@ class DueSlots:
             slots += due.slots
             until[sensor.sensor_id] = due.until
         await self._outbox.enqueue(slots, until)
+        await self._commit_many(len(slots))
         stuck = [i for i, moment in until.items() if moment <= self._watermarks[i]]
         self._watermarks |= until
         return stuck
+
+    async def _commit_many(self, enqueued: int) -> None:
+        """While catching up, let slots leave as soon as there are some worth a commit."""
+        self._uncommitted += enqueued
+        if self._uncommitted >= COMMIT_SLOTS:
+            self._uncommitted = 0
+            await self._buffer.commit()
 
     async def _forget(self, sensors: Sequence[Sensor]) -> None:
         """Let readings go whose slots are computed, told and old."""
@@ -204,7 +193,7 @@ class DueSlots:
             return
         self._forgotten_ms = now_ms
         needed = [self._watermarks[sensor.sensor_id] for sensor in sensors]
-        oldest_waiting = await self._outbox.oldest_waiting()
+        oldest_waiting = (await self._outbox.counts()).oldest_waiting
         if oldest_waiting is not None:
             needed.append(oldest_waiting)
         far = max(reach(sensor, self._channels()) for sensor in sensors)
