@@ -1,7 +1,7 @@
 """The composition root: builds every part, opens the one TaskGroup, stops it in order.
 
-Nothing else creates tasks. A part that fails is restarted by keep_running(); SIGTERM ends all of
-them and commits what was read.
+Nothing else starts tasks that outlive a call. A part that fails is restarted by keep_running();
+SIGTERM ends all of them and commits what was read.
 """
 
 import asyncio
@@ -12,55 +12,151 @@ from pathlib import Path
 
 from aiohttp import web
 
-from edge.agent_api.door import application, serve
+from edge.agent_api.door import answer, application, serve
+from edge.agent_api.status import StatusDesk
 from edge.clock import SystemClock
 from edge.config import Config
 from edge.credentials import Credentials, machine_key
 from edge.errors import ConfigFault
+from edge.families import Families
 from edge.health import Health
+from edge.intake import ReadingIntake
+from edge.plausibility import Limits
+from edge.store.buffer import Buffer
+from edge.store.database import Database
+from edge.store.outbox import Outbox
+from edge.store.settings import Events, Settings, open_state
+from edge.supervise import Job, keep_running
+from edge.uplink.session import Session
+
+log = logging.getLogger(__name__)
 
 
 def main(config: Config) -> int:
     """Run the agent until it is told to stop; the exit code."""
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(name)s: %(message)s")
-    asyncio.run(_until_stopped(Agent(config)))
+    asyncio.run(_until_stopped(config))
     return 0
 
 
-async def _until_stopped(agent: "Agent") -> None:
+async def _until_stopped(config: Config) -> None:
+    stopped = asyncio.Event()
     loop = asyncio.get_running_loop()
-    running = asyncio.current_task()
-    if running is None:
-        return
     for stop in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(stop, running.cancel)
+        loop.add_signal_handler(stop, stopped.set)
+    agent = await Agent.open(config)
     try:
-        await agent.run()
-    except asyncio.CancelledError:
-        logging.getLogger(__name__).info("stopped")
+        await agent.run(stopped)
+    finally:
+        await agent.close()
+    log.info("stopped")
 
 
 class Agent:
     """Every part of the box, and how they are joined."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(
+        self,
+        config: Config,
+        clock: SystemClock,
+        buffer: Buffer,
+        outbox: Outbox,
+        state: Database,
+        settings: Settings,
+    ) -> None:
+        self.clock = clock
+        self.health = Health(clock)
+        self.buffer = buffer
+        self.outbox = outbox
+        self.state = state
+        self.settings = settings
+        self.events = Events(state, clock)
         self.config = config
-        self.clock = SystemClock(config.clock.floor, trust_always=config.clock.trust_always)
-        self.health = Health(self.clock)
+        credentials = Credentials(config.state_dir / "credentials.json", machine_key())
+        house = config.house
+        limits = Limits(main_fuse_a=house.fuse_a, phases=house.phases, voltage_v=house.volts)
+        self.intake = ReadingIntake(buffer, settings, clock, limits)
+        self.families = Families(
+            settings, credentials, self.intake, clock, self.health, _always(config)
+        )
+        self.session = Session(settings)
+        self.desk = StatusDesk(
+            config,
+            clock,
+            self.health,
+            buffer,
+            outbox,
+            self.intake,
+            self.families,
+            self.session,
+        )
+
+    @classmethod
+    async def open(cls, config: Config) -> "Agent":
+        """Open both files and build every part. Raises ConfigFault or StoreBroken."""
         for folder in (config.state_dir, config.runtime_dir):
             _make_folder(folder)
-        self.credentials = Credentials(config.state_dir / "credentials.json", machine_key())
+        clock = SystemClock(config.clock.floor, trust_always=config.clock.trust_always)
+        state = await open_state(config.state_dir / "state.db")
+        buffer = await Buffer.open(
+            config.state_dir / "buffer.db",
+            clock,
+            commit_every=config.buffer.commit_every,
+            bytes_max=config.buffer.bytes_max,
+        )
+        agent = cls(
+            config,
+            clock,
+            buffer,
+            await Outbox.open(buffer),
+            state,
+            await Settings.open(state),
+        )
+        await agent.intake.restore()
+        return agent
 
-    async def run(self) -> None:
-        """Run every part until cancelled."""
+    async def run(self, stopped: asyncio.Event) -> None:
+        """Run every part until `stopped` is set."""
         door = await serve(self.config.own_socket, application(self._own_routes()), mode=0o600)
         try:
-            await asyncio.Event().wait()
+            async with asyncio.TaskGroup() as group:
+                parts = [group.create_task(self._kept(*part)) for part in self._parts().items()]
+                parts += [group.create_task(job()) for job in self.families.jobs().values()]  # type: ignore[arg-type]
+                await stopped.wait()
+                for part in parts:
+                    part.cancel()
         finally:
             await door.cleanup()
 
+    async def close(self) -> None:
+        """Commit what was read and leave both files."""
+        await self.intake.save()
+        await self.buffer.close()
+        await self.state.close()
+
+    def _parts(self) -> dict[str, Job]:
+        return {"buffer": self.buffer.run, "intake": self.intake.run}
+
+    async def _kept(self, name: str, job: Job) -> None:
+        await keep_running(name, job, self.clock, self.health.report)
+
     def _own_routes(self) -> list[web.RouteDef]:
-        return []
+        return [web.get("/status", self._status)]
+
+    async def _status(self, _: web.Request) -> web.Response:
+        return answer(await self.desk.status())
+
+
+def _always(config: Config) -> dict[str, dict[str, object]]:
+    """Families that the box's own settings switch on."""
+    if not config.zwave.enabled:
+        return {}
+    return {
+        "zwave": {
+            "server_url": config.zwave.server_url,
+            "report_presets": config.zwave.report_presets,
+        }
+    }
 
 
 def _make_folder(folder: Path) -> None:

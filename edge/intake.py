@@ -27,8 +27,8 @@ _DOCUMENT = "channels"
 class ReadingSink(Protocol):
     """What the intake needs of store/buffer.py."""
 
-    boot: int
-
+    @property
+    def boot(self) -> int: ...
     def put(self, channel_key: str, taken_at: BoxTime | datetime, value: float) -> None: ...
 
 

@@ -3,8 +3,9 @@
 One failing part pauses itself, never the others. This is the only place that catches Exception.
 """
 
+import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from datetime import timedelta
 
 from edge.clock import Clock
@@ -23,8 +24,10 @@ type Report = Callable[[str, str], None]
 """report(part, state): state "running", "ended", "waiting: …" or "broken, see the log"."""
 
 
-async def keep_running(name: str, job: Job, clock: Clock, report: Report) -> None:
-    """Run job for ever. A failure pauses this part only, and longer each time."""
+async def keep_running(
+    name: str, job: Job, clock: Clock, report: Report, wake: asyncio.Event | None = None
+) -> None:
+    """Run job for ever. A failure pauses this part only, longer each time; `wake` ends a pause."""
     pause = FIRST_PAUSE
     said = _SaidOnce(clock)
     while True:
@@ -47,7 +50,7 @@ async def keep_running(name: str, job: Job, clock: Clock, report: Report) -> Non
         if clock.boottime_ms() - started_ms > STEADY_AFTER / timedelta(milliseconds=1):
             pause = FIRST_PAUSE
             wanted = min(wanted, pause) if state == "ended" else wanted
-        await clock.sleep(wanted)
+        await until(wake or asyncio.Event(), clock.sleep(wanted))
         pause = min(pause * 2, PAUSE_MAX)
 
 
@@ -69,3 +72,18 @@ class _SaidOnce:
             return
         log.info("%s: %s (%d times)" if self._times > 1 else "%s: %s%.0s", name, state, self._times)
         self._last, self._last_ms, self._times = state, now_ms, 0
+
+
+async def until(changed: asyncio.Event, work: Coroutine[None, None, None]) -> None:
+    """Do `work` until it ends or, cancelling it, `changed` is set. Raises what work raises."""
+    working = asyncio.ensure_future(work)
+    waiting = asyncio.ensure_future(changed.wait())
+    try:
+        await asyncio.wait({working, waiting}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        waiting.cancel()
+        if not working.done():
+            working.cancel()
+            await asyncio.wait({working})
+    if not working.cancelled():
+        working.result()

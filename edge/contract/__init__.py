@@ -65,7 +65,7 @@ class BufferStatus(Message):
     """`readings` are committed; `uncommitted` are in memory still."""
 
     readings: int
-    readings_stored_total: int
+    stored_since_start: int
     bytes_used: int
     bytes_max: int
     oldest: datetime | None

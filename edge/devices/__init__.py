@@ -11,6 +11,7 @@ from edge.errors import ConfigFault
 from edge.family import FamilyModule
 
 FAMILIES = {
+    "zwave": "edge.devices.zwave.frame",
     "smappee": "edge.devices.smappee",
 }
 

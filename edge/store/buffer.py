@@ -49,6 +49,7 @@ class BufferStats:
     """How the buffer stands. Counts of readings, unless the name says otherwise."""
 
     stored: int
+    stored_since_start: int
     uncommitted: int
     oldest: datetime | None
     oldest_uncommitted: timedelta | None
@@ -92,6 +93,7 @@ class Buffer:
         self._pending: list[tuple[str, BoxTime | datetime, float]] = []
         self._pending_since_ms: int | None = None
         self._dropped_memory = 0
+        self._stored_since_start = 0
         self._fault: str | None = None
 
     @classmethod
@@ -237,6 +239,7 @@ class Buffer:
                 self._pending_since_ms = since_ms or self._pending_since_ms
                 self._trim()
             raise
+        self._stored_since_start += len(batch)
         for guest in self._guests:
             guest.committed()
 
@@ -276,6 +279,7 @@ class Buffer:
         problems = [problem for problem in (self.database.problem, self._fault) if problem]
         return BufferStats(
             stored=readings.count(conn),
+            stored_since_start=self._stored_since_start,
             uncommitted=uncommitted,
             oldest=None if oldest_ms is None else utc(oldest_ms),
             oldest_uncommitted=None if since_ms is None else waited_ms * MILLISECOND,

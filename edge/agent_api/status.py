@@ -1,0 +1,173 @@
+"""Gathers what every part knows into one Status."""
+
+from datetime import timedelta
+
+from edge import __version__
+from edge.clock import Clock
+from edge.config import Config
+from edge.contract import (
+    BufferStatus,
+    ChannelStatus,
+    ClockStatus,
+    DeviceStatus,
+    FlexMeasuresStatus,
+    PartStatus,
+    RejectedSlotStatus,
+    SetAsideStatus,
+    Status,
+)
+from edge.families import Families
+from edge.health import Health
+from edge.intake import ReadingIntake
+from edge.model import Channel, Device
+from edge.store.buffer import Buffer
+from edge.store.outbox import Outbox
+from edge.uplink.session import Session
+
+_SET_ASIDE_SHOWN = 20
+_REJECTED_SHOWN = 20
+_MILLISECOND = timedelta(milliseconds=1)
+
+
+class StatusDesk:
+    """Answers "how is the box?"."""
+
+    def __init__(
+        self,
+        config: Config,
+        clock: Clock,
+        health: Health,
+        buffer: Buffer,
+        outbox: Outbox,
+        intake: ReadingIntake,
+        families: Families,
+        session: Session,
+    ) -> None:
+        self._config = config
+        self._clock = clock
+        self._health = health
+        self._buffer = buffer
+        self._outbox = outbox
+        self._intake = intake
+        self._families = families
+        self._session = session
+
+    async def status(self) -> Status:
+        """Everything, now."""
+        now_ms = self._clock.boottime_ms()
+        return Status(
+            name=self._config.name,
+            version=__version__,
+            release=self._config.release,
+            parts=[
+                PartStatus(
+                    name=name,
+                    state=part.state,
+                    since_s=(now_ms - part.since_boottime_ms) / 1000,
+                )
+                for name, part in sorted(self._health.parts.items())
+            ],
+            alarms=dict(self._health.alarms),
+            stick=self._stick(),
+            devices=[_device(device) for device in self._families.devices()],
+            channels=self._channels(),
+            set_aside=[
+                SetAsideStatus(
+                    channel=aside.reading.channel_key,
+                    value=aside.reading.value,
+                    reason=str(aside.reason),
+                    at=aside.at,
+                )
+                for aside in self._intake.set_aside()[:_SET_ASIDE_SHOWN]
+            ],
+            buffer=await self._buffer_status(),
+            clock=ClockStatus(
+                trusted=self._clock.is_trusted(),
+                wall=self._clock.wall_now(),
+                uptime_s=now_ms / 1000,
+            ),
+            flexmeasures=await self._flexmeasures(),
+            rejected=[
+                RejectedSlotStatus(
+                    sensor_id=row.slot.sensor_id,
+                    start=row.slot.start,
+                    value=row.slot.value,
+                    reason=row.reason or "",
+                )
+                for row in await self._outbox.rejected(_REJECTED_SHOWN)
+            ],
+            counts=dict(self._health.counts),
+        )
+
+    def _stick(self) -> str | None:
+        family = self._families.running("zwave")
+        if family is None or not hasattr(family, "status"):
+            return None
+        known = family.status()
+        if known.problem:
+            return str(known.problem)
+        return f"firmware {known.stick_firmware}, home {known.home_id}, {known.nodes} devices"
+
+    def _channels(self) -> list[ChannelStatus]:
+        fed = {
+            key: sensor.sensor_id
+            for sensor in self._session.sensors()
+            for term in sensor.terms
+            for key in (term.channel_key, term.fallback_key)
+            if key
+        }
+        aside: dict[str, int] = {}
+        for (key, _), times in self._intake.set_aside_counts().items():
+            aside[key] = aside.get(key, 0) + times
+        deviations = self._intake.energy_check()
+        return [
+            self._channel(channel, fed.get(key), aside.get(key, 0), deviations.get(key))
+            for key, channel in sorted(self._intake.channels().items())
+        ]
+
+    def _channel(
+        self, channel: Channel, sensor_id: int | None, aside: int, deviation: float | None
+    ) -> ChannelStatus:
+        latest = self._intake.latest(channel.key)
+        return ChannelStatus(
+            key=channel.key,
+            name=channel.name,
+            unit=channel.unit,
+            value=latest.value if latest else None,
+            age_s=latest.age.total_seconds() if latest else None,
+            sensor_id=sensor_id,
+            set_aside=aside,
+            energy_deviation_percent=deviation,
+        )
+
+    async def _buffer_status(self) -> BufferStatus:
+        stats = await self._buffer.stats()
+        waited = stats.oldest_uncommitted
+        return BufferStatus(
+            readings=stats.stored,
+            stored_since_start=stats.stored_since_start,
+            bytes_used=stats.file_bytes - stats.free_bytes,
+            bytes_max=stats.bytes_max,
+            oldest=stats.oldest,
+            uncommitted=stats.uncommitted,
+            oldest_uncommitted_s=waited.total_seconds() if waited else 0.0,
+            dropped=stats.dropped_full + stats.dropped_memory,
+            unresolved=stats.held_without_time,
+        )
+
+    async def _flexmeasures(self) -> FlexMeasuresStatus:
+        counts = await self._outbox.counts()
+        return self._session.status(counts)
+
+
+def _device(device: Device) -> DeviceStatus:
+    return DeviceStatus(
+        key=device.key,
+        name=device.name,
+        model=device.model,
+        state=device.state,
+        last_seen=device.last_seen,
+        is_switch=device.is_switch,
+        is_on=device.is_on,
+        details=device.details,
+    )

@@ -1,0 +1,34 @@
+"""Z-Wave as the box's frame of families knows it (edge/family.py).
+
+Nothing is asked of a person: the stick is found and the driver runs beside us. The box's own
+settings ([zwave] of agent.toml) say where.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from edge.clock import Clock
+from edge.family import Family, Field, Found, GetSecret, Notebook
+from edge.model import Intake
+
+fields: tuple[Field, ...] = ()
+
+
+async def check(_: Mapping[str, Any], __: GetSecret, ___: Clock) -> Found:
+    """Nothing to try: the driver tells what it has once it runs."""
+    return Found(channels=())
+
+
+def create(
+    config: Mapping[str, Any], _: GetSecret, intake: Intake, clock: Clock, __: Notebook
+) -> Family:
+    """`config`: server_url, report_presets, aliases (device that replaced another → old name)."""
+    from edge.devices.zwave.family import ZWave
+
+    return ZWave(
+        str(config["server_url"]),
+        intake,
+        clock,
+        report_presets=bool(config.get("report_presets", True)),
+        aliases=config.get("aliases"),
+    )
