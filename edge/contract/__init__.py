@@ -141,3 +141,9 @@ class PairAnswer(Message):
     server_version: str
     site_asset_id: int
     sensors: int
+
+
+class Done(Message):
+    """It was done. `text` says what, for people."""
+
+    text: str = ""

@@ -1,0 +1,60 @@
+"""`make run`. Exit code 0 only if slots were accepted and none rejected; else one clear line."""
+
+import asyncio
+import getpass
+import json
+import os
+import signal
+import sys
+
+from edge.contract import Status
+from edge.errors import EdgeError
+from tests.house.flexmeasures.process import ServerTrouble
+from tests.house.household import HouseholdFault
+from tests.house.run.scene import Scene, SceneFault
+from tests.house.run.screen import Screen
+from tests.house.run.wishes import Wishes, WishFault, wishes
+
+
+def main() -> int:
+    """Run the scene; the exit code."""
+    try:
+        asked = wishes(os.environ)
+        password = getpass.getpass(f"Password of {asked.email}: ") if asked.email else None
+        return asyncio.run(_run(asked, password))
+    except (WishFault, HouseholdFault, SceneFault, ServerTrouble, EdgeError) as problem:
+        print(f"make run: {problem}", file=sys.stderr)
+        return 1
+
+
+async def _run(asked: Wishes, password: str | None) -> int:
+    screen = Screen()
+    enough = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for stop in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        loop.add_signal_handler(stop, enough.set)
+    async with Scene(asked, screen, password) as scene:
+        if asked.run_for is not None:
+            loop.call_later(asked.run_for.total_seconds(), enough.set)
+        last = await scene.watch(enough)
+        prefilled = scene.prefilled
+        screen.step("stopping")
+    screen.step("stopped")
+    print(json.dumps(_figures(last, prefilled)), flush=True)
+    server = last.flexmeasures
+    return 0 if server.slots_accepted and not server.slots_rejected else 1
+
+
+def _figures(status: Status, prefilled: int) -> dict[str, object]:
+    return {
+        "readings_stored": prefilled + status.buffer.stored_since_start,
+        "slots_accepted": status.flexmeasures.slots_accepted,
+        "slots_waiting": status.flexmeasures.slots_waiting,
+        "slots_rejected": status.flexmeasures.slots_rejected,
+        "set_aside": sum(channel.set_aside for channel in status.channels),
+        "dropped": status.buffer.dropped,
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(main())

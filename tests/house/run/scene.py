@@ -1,0 +1,247 @@
+"""The whole scene: starts house, box and server, pairs the box, watches, stops everything.
+
+Children die with this process, however it ends; on the way out they are stopped in the order in
+which nothing is lost: first the box (it commits), then the house, then the server.
+"""
+
+import asyncio
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from edge.cli.door import ask
+from edge.contract import Done, PairAnswer, PairRequest, Status
+from edge.errors import EdgeError
+from tests.house import child, household, yesterday
+from tests.house.flexmeasures.process import FlexMeasuresServer
+from tests.house.replay import Replay
+from tests.house.run.screen import Screen
+from tests.house.run.wishes import REPOSITORY, Wishes
+from tests.house.stick import Stick
+from tests.house.zwave_server import ZwaveServer
+
+ANSWER_WITHIN = timedelta(seconds=20)
+METERS_WITHIN = timedelta(seconds=120)  # a first interview of a real stick's devices takes longer
+BOX_NAME = "flexbox"
+DEMO_ACCOUNT = ("The simulated house", "owner@house.example", "a-demo-password")
+
+
+class SceneFault(Exception):
+    """Something that stops the scene; one line that says what to do."""
+
+
+class Scene:
+    """`async with Scene(wishes, screen, password) as scene: await scene.watch()`."""
+
+    def __init__(self, asked: Wishes, screen: Screen, password: str | None) -> None:
+        self._asked = asked
+        self._screen = screen
+        self._password = password
+        self._stack = AsyncExitStack()
+        self._runtime = Path(tempfile.mkdtemp(prefix="edge-"))  # short: it holds Unix sockets
+        self.prefilled = 0
+
+    @property
+    def socket(self) -> Path:
+        return self._runtime / "agent.sock"
+
+    @property
+    def settings_file(self) -> Path:
+        return self._asked.state / "agent.toml"
+
+    def _log(self, name: str) -> Path:
+        return self._asked.state / f"{name}.log"
+
+    async def __aenter__(self) -> "Scene":
+        try:
+            await self._start()
+        except BaseException:
+            await self._stack.aclose()
+            raise
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._stack.aclose()
+
+    async def status(self) -> Status:
+        """The box's own answer to "how are you?"."""
+        return await asyncio.to_thread(ask, self.socket, "GET", "/status", Status)
+
+    async def watch(self, until: asyncio.Event) -> Status:
+        """Show the live line until the person or the time has had enough; the last status."""
+        while not until.is_set():
+            self._screen.live(_line(await self.status()))
+            try:
+                async with asyncio.timeout(1):
+                    await until.wait()
+            except TimeoutError:
+                pass
+        return await self.status()
+
+    # --- starting ---------------------------------------------------------------------------------
+
+    async def _start(self) -> None:
+        asked, stack = self._asked, self._stack
+        stack.callback(shutil.rmtree, self._runtime, ignore_errors=True)
+        home = household.load(asked.household)
+        asked.state.mkdir(parents=True, exist_ok=True)
+        await self._prefill(home)
+        url, email, password = await self._server()
+        await self._meters(home)
+        self._write_settings()
+        await stack.enter_async_context(self._child("agent", "agent"))
+        await self._answers()
+        self._screen.step("the box runs")
+        await self._pair(url, email, password)
+        await stack.enter_async_context(
+            self._child(
+                "page",
+                "setup-page",
+                *("--socket", str(self._runtime / "page.sock")),
+                *("--port", str(asked.page_port)),
+            )
+        )
+        self._say_where(url)
+
+    async def _prefill(self, home: household.Household) -> None:
+        path = self._asked.state / "buffer.db"
+        if path.exists() or self._asked.stick:
+            return
+        now = datetime.now(UTC).replace(second=0, microsecond=0)
+        self.prefilled = await yesterday.write(path, home, now - timedelta(days=1), now)
+        self._screen.step(f"a day of {self.prefilled} readings, taken while the box was offline")
+
+    async def _server(self) -> tuple[str, str, str]:
+        asked = self._asked
+        if asked.flexmeasures_url and asked.email:
+            return asked.flexmeasures_url, asked.email, self._password or ""
+        server = FlexMeasuresServer(asked.state / "flexmeasures", port=asked.flexmeasures_port)
+        self._stack.push_async_callback(asyncio.to_thread, server.stop)
+        await asyncio.to_thread(server.start)
+        name, email, password = DEMO_ACCOUNT
+        await asyncio.to_thread(server.ensure_user, name, email, password, admin=True)
+        self._screen.step("FlexMeasures answers")
+        return server.url, email, password
+
+    async def _meters(self, home: household.Household) -> None:
+        asked, stack = self._asked, self._stack
+        device = asked.stick or self._runtime / "zstick"
+        driver = ZwaveServer(device, asked.state / "zwave", port=asked.zwave_port)
+        if asked.stick is None:
+            stick = await stack.enter_async_context(Stick(device, driver.keys))
+            replay = Replay(stick, home)
+            await replay.show()
+            playing = asyncio.create_task(replay.run())
+            stack.push_async_callback(_cancel, playing)
+            self._screen.step("the simulated Z-stick is plugged in: a clamp meter and two plugs")
+        await stack.enter_async_context(driver)
+        self._screen.step("the Z-Wave driver is ready")
+
+    def _write_settings(self) -> None:
+        self.settings_file.write_text(
+            f"""\
+# Written by make run.
+state_dir = "{self._asked.state}"
+runtime_dir = "{self._runtime}"
+name = "{BOX_NAME}"
+release = "simulated house"
+
+[clock]
+trust_always = true
+
+[buffer]
+commit_every_s = 5
+
+[zwave]
+server_url = "ws://127.0.0.1:{self._asked.zwave_port}"
+
+[flexmeasures]
+allow_loopback = true
+"""
+        )
+
+    @asynccontextmanager
+    async def _child(self, name: str, *arguments: str) -> AsyncIterator[None]:
+        with self._log(name).open("w") as log:
+            process = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-m", "edge", "--config", str(self.settings_file), *arguments),
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                cwd=REPOSITORY,
+                env=os.environ | {"PYTHONUNBUFFERED": "1"},
+                preexec_fn=child.die_with_parent,
+                start_new_session=True,  # a Ctrl-C is ours to handle
+            )
+            try:
+                yield
+            finally:
+                await child.stop(process)
+
+    async def _answers(self) -> None:
+        async with _within(ANSWER_WITHIN, f"the box did not start; see {self._log('agent')}"):
+            while True:
+                with suppress(EdgeError):
+                    await self.status()
+                    return
+                await asyncio.sleep(0.1)
+
+    async def _pair(self, url: str, email: str, password: str) -> None:
+        request = PairRequest(
+            url=url, email=email, password=password, site="My home", allow_private=True
+        )
+        paired = await asyncio.to_thread(
+            ask, self.socket, "POST", "/flexmeasures/pair", PairAnswer, request
+        )
+        self._screen.step(f"paired with FlexMeasures {paired.server_version} as {email}")
+        async with _within(METERS_WITHIN, "no meter was found on the stick"):
+            while not (await self.status()).channels:  # noqa: ASYNC110 – another process
+                await asyncio.sleep(0.5)
+        await asyncio.to_thread(ask, self.socket, "POST", "/flexmeasures/map", Done)
+        self._screen.step(f"{(await self.status()).flexmeasures.sensors} sensors are fed")
+
+    def _say_where(self, url: str) -> None:
+        asked = self._asked
+        self._screen.say()
+        self._screen.say(f"  setup page     http://127.0.0.1:{asked.page_port}")
+        if asked.flexmeasures_url is None:
+            _, email, password = DEMO_ACCOUNT
+            self._screen.say(f"  FlexMeasures   {url}   log in: {email}  {password}")
+        edge = f"{sys.executable} -m edge --config {self.settings_file}"
+        self._screen.say(f"  inside         {edge} status")
+        self._screen.say("  Ctrl-C stops everything.")
+        self._screen.say()
+
+
+def _line(status: Status) -> str:
+    server = status.flexmeasures
+    return (
+        f"readings stored {status.buffer.readings}"
+        f"   slots sent {server.slots_accepted}, waiting {server.slots_waiting},"
+        f" rejected {server.slots_rejected}"
+        + (
+            ""
+            if server.catching_up_percent is None
+            else f"   catching up {server.catching_up_percent:.0f} %"
+        )
+        + (f"   {server.last_error}" if server.last_error else "")
+    )
+
+
+async def _cancel(task: "asyncio.Task[None]") -> None:
+    task.cancel()
+    await asyncio.wait({task})
+
+
+@asynccontextmanager
+async def _within(span: timedelta, otherwise: str) -> AsyncIterator[None]:
+    try:
+        async with asyncio.timeout(span.total_seconds()):
+            yield
+    except TimeoutError as problem:
+        raise SceneFault(otherwise) from problem
