@@ -27,7 +27,7 @@ from edge.store.database import Database
 from edge.store.outbox import Outbox
 from edge.store.settings import Events, Settings, open_state
 from edge.supervise import Job, keep_running
-from edge.uplink.session import Session
+from edge.uplink.account import Account
 
 log = logging.getLogger(__name__)
 
@@ -79,7 +79,7 @@ class Agent:
         self.families = Families(
             settings, credentials, self.intake, clock, self.health, _always(config)
         )
-        self.session = Session(settings)
+        self.account = Account(settings)
         self.desk = StatusDesk(
             config,
             clock,
@@ -88,7 +88,7 @@ class Agent:
             outbox,
             self.intake,
             self.families,
-            self.session,
+            self.account,
         )
 
     @classmethod

@@ -22,7 +22,7 @@ from edge.intake import ReadingIntake
 from edge.model import Channel, Device
 from edge.store.buffer import Buffer
 from edge.store.outbox import Outbox
-from edge.uplink.session import Session
+from edge.uplink.account import Account
 
 _SET_ASIDE_SHOWN = 20
 _REJECTED_SHOWN = 20
@@ -41,7 +41,7 @@ class StatusDesk:
         outbox: Outbox,
         intake: ReadingIntake,
         families: Families,
-        session: Session,
+        account: Account,
     ) -> None:
         self._config = config
         self._clock = clock
@@ -50,7 +50,7 @@ class StatusDesk:
         self._outbox = outbox
         self._intake = intake
         self._families = families
-        self._session = session
+        self._account = account
 
     async def status(self) -> Status:
         """Everything, now."""
@@ -111,7 +111,7 @@ class StatusDesk:
     def _channels(self) -> list[ChannelStatus]:
         fed = {
             key: sensor.sensor_id
-            for sensor in self._session.sensors()
+            for sensor in self._account.sensors()
             for term in sensor.terms
             for key in (term.channel_key, term.fallback_key)
             if key
@@ -157,7 +157,7 @@ class StatusDesk:
 
     async def _flexmeasures(self) -> FlexMeasuresStatus:
         counts = await self._outbox.counts()
-        return self._session.status(counts)
+        return self._account.status(counts)
 
 
 def _device(device: Device) -> DeviceStatus:

@@ -16,7 +16,7 @@ class Documents(Protocol):
     async def put(self, name: str, value: Any) -> None: ...
 
 
-class Session:
+class Account:
     """At most one account at a time."""
 
     def __init__(self, settings: Documents) -> None:
