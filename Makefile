@@ -53,6 +53,10 @@ page: setup ## the setup page: its security, and every screen in a real browser
 	@$(SETUP) browser
 	@$(PY) -m pytest -q tests/page
 
+.PHONY: bench
+bench: setup ## figures, beside the peers' (root: loop devices)
+	@$(PY) -m tests.bench
+
 .PHONY: fmt locks clean
 fmt: box ## format the code
 	@$(PY) -m ruff check --fix -q . ; $(PY) -m ruff format -q .

@@ -40,6 +40,7 @@ PAGE_BYTES = 1024
 CHECKPOINT_PAGES = 128
 PENDING_MAX = 20_000  # readings that wait in memory while the card takes none: two hours of 30
 # series every 10 s, 4 MB
+FORGET_EVERY = timedelta(minutes=20)  # each time touches pages all over the file
 ROOM_GROUPS = 16  # how many groups go at once when the file is full
 ROOM_TRIES_MAX = 4
 
@@ -95,6 +96,7 @@ class Buffer:
         self._dropped_memory = 0
         self._stored_since_start = 0
         self._fault: str | None = None
+        self._forgot_before: datetime | None = None
 
     @classmethod
     async def open(
@@ -182,8 +184,12 @@ class Buffer:
         await self.change(lambda db: self._readings.late_done(db.conn, done))
 
     async def forget_before(self, horizon: datetime) -> int:
-        """Release readings older than horizon (next commit); return how many. The newest few
-        minutes before it stay: groups go as a whole."""
+        """Release readings older than horizon (next commit); return how many. Call it often: it
+        acts a few times an hour, and what is close to the horizon stays a little longer."""
+        before = self._forgot_before
+        if before is not None and timedelta(0) <= horizon - before < FORGET_EVERY:
+            return 0
+        self._forgot_before = horizon
         return await self.change(
             lambda db: self._readings.forget_before(db.conn, epoch_ms(horizon))
         )

@@ -182,6 +182,7 @@ class Database:
             f"max_page_count={bytes_max // page_bytes}",
             "cache_size=-1000",  # KiB
             "temp_store=memory",
+            "secure_delete=off",  # Debian turns it on: every freed page would be written once more
         ):
             connection.execute(f"PRAGMA {pragma}")
         connection.execute("BEGIN IMMEDIATE")  # finds a read-only card now

@@ -3,8 +3,9 @@
 A group holds many points of many series, column by column: which series, when, what. Times are
 differences from the group's usual interval, values are decimal numbers ("1523.7" is 15237 with
 one decimal) written as differences; whatever does not fit that mould (thirds, NaN, −0.0) stays a
-float of 4 or 8 bytes. Every number is a varint, so a reading every ten seconds takes four bytes.
-A checksum ends the group: a page of garbage is found, never believed.
+float of 4 or 8 bytes. The numbers of a column are written as exponential Golomb codes of the order
+that makes that column shortest, so a reading every ten seconds takes three bytes. A checksum
+ends the group: a page of garbage is found, never believed.
 """
 
 import math
@@ -20,7 +21,9 @@ FORMAT = 1
 EXACT_MAX = 1 << 53  # beyond it a double no longer holds every whole number
 _POWERS = [10**decimals for decimals in range(10)]  # 1e-9 is finer than any meter
 _FLOAT32, _FLOAT64 = 14, 15  # scales that mean: no decimal number
+_FLOAT_CODES = {_FLOAT32: "f", _FLOAT64: "d"}
 _CHECKSUM = struct.Struct("<I")
+_ORDER_BITS = 6
 
 
 class DamagedGroup(ValueError):
@@ -42,23 +45,26 @@ def pack(points: Iterable[Point], base_ms: int) -> bytes:
     runs = [(series, list(run)) for series, run in groupby(ordered, itemgetter(0))]
     gaps_ms = [b.at_ms - a.at_ms for _, run in runs for a, b in pairwise(run)]
     interval_ms = median_low(gaps_ms) if gaps_ms else 0
-    head, times, values = bytearray((FORMAT,)), bytearray(), bytearray()
-    _put(head, len(ordered))
-    _put(head, interval_ms)
-    before, usual_count, usual_scale = -1, 1, 0
+    heads = [len(ordered), interval_ms]
+    starts: list[int] = []
+    first_values: list[int] = []
+    changes: list[int] = []
+    floats = bytearray()
+    before, usual = -1, (1, 0)
     for series, run in runs:
         scale, numbers = _scaled([point.value for point in run])
-        changed = len(run) != usual_count or scale != usual_scale
-        _put(head, (series - before - 1) << 1 | changed)
-        if changed:
-            _put(head, len(run))
-            head.append(scale)
-        _put(times, run[0].at_ms - base_ms)
-        for a, b in pairwise(run):
-            _put_signed(times, b.at_ms - a.at_ms - interval_ms)
-        values += numbers
-        before, usual_count, usual_scale = series, len(run), scale
-    body = bytes(head + times + values)
+        changed = (len(run), scale) != usual
+        heads += [(series - before - 1) << 1 | changed, *((len(run), scale) if changed else ())]
+        before, usual = series, (len(run), scale)
+        starts.append(run[0].at_ms - base_ms)
+        if isinstance(numbers, bytes):
+            floats += numbers
+        else:
+            first_values.append(_unsigned(numbers[0]))
+            changes += [_unsigned(b - a) for a, b in pairwise(numbers)]
+    steps = [_unsigned(gap_ms - interval_ms) for gap_ms in gaps_ms]
+    bits = "".join(_column(column) for column in (heads, starts, steps, first_values, changes))
+    body = bytes((FORMAT,)) + _bytes_of(bits) + floats
     return body + _CHECKSUM.pack(zlib.crc32(body))
 
 
@@ -72,57 +78,69 @@ def unpack(data: bytes, base_ms: int, wanted: Container[int] | None = None) -> l
         raise DamagedGroup("checksum does not fit")
     if body[0] != FORMAT:
         raise DamagedGroup(f"unknown format {body[0]}")
-    cursor = _Cursor(body, 1)
-    left, interval_ms = cursor.number(), cursor.number()
-    runs = []
-    series, count, scale = -1, 1, 0
-    while left > 0:
-        word = cursor.number()
-        series += (word >> 1) + 1
-        if word & 1:
-            count, scale = cursor.number(), cursor.byte()
-        runs.append((series, count, scale))
-        left -= count
-    times = [cursor.times(base_ms, interval_ms, count) for _, count, _ in runs]
+    cursor = _Cursor(body[1:])
+    runs, interval_ms = _heads(cursor)
+    decimal = [count for _, count, scale in runs if scale not in _FLOAT_CODES]
+    starts = iter(cursor.column(len(runs)))
+    steps = iter(cursor.column(sum(count - 1 for _, count, _ in runs)))
+    first_values = iter(cursor.column(len(decimal)))
+    changes = iter(cursor.column(sum(count - 1 for count in decimal)))
     points: list[Point] = []
-    for (series, count, scale), at_ms in zip(runs, times, strict=True):
-        values = cursor.values(count, scale)
+    for series, count, scale in runs:
+        at_ms = base_ms + next(starts)
+        times_ms = [at_ms]
+        for _ in range(count - 1):
+            at_ms += interval_ms + _signed(next(steps))
+            times_ms.append(at_ms)
+        if scale in _FLOAT_CODES:
+            values = cursor.floats(f"<{count}{_FLOAT_CODES[scale]}")
+        else:
+            number, power = _signed(next(first_values)), _POWERS[scale]
+            values = [number / power]
+            for _ in range(count - 1):
+                number += _signed(next(changes))
+                values.append(number / power)
         if wanted is None or series in wanted:
-            points += map(Point, [series] * count, at_ms, values)
+            points += map(Point, [series] * count, times_ms, values)
     return points
 
 
-def _scaled(values: Sequence[float]) -> tuple[int, bytes]:
-    """The scale all values share, and their bytes in it."""
-    out = bytearray()
-    if (whole := _as_decimals(values)) is not None:
-        scale, numbers = whole
-        before = 0
-        for number in numbers:
-            _put_signed(out, number - before)
-            before = number
-        return scale, bytes(out)
-    for scale, code in ((_FLOAT32, "f"), (_FLOAT64, "d")):
-        layout = f"<{len(values)}{code}"
-        try:
-            packed = struct.pack(layout, *values)
-        except OverflowError:  # too large for four bytes
-            continue
-        exact = struct.pack(f"<{len(values)}d", *values)
-        if scale == _FLOAT64 or exact == struct.pack(
-            f"<{len(values)}d", *struct.unpack(layout, packed)
-        ):
-            return scale, packed
-    raise AssertionError("a double always fits eight bytes")
+def _heads(cursor: "_Cursor") -> tuple[list[tuple[int, int, int]], int]:
+    """The runs as (series, points, scale), and the usual interval."""
+    order = cursor.order()
+    left, interval_ms = cursor.number(order), cursor.number(order)
+    runs = []
+    series, count, scale = -1, 1, 0
+    while left > 0:
+        word = cursor.number(order)
+        series += (word >> 1) + 1
+        if word & 1:
+            count, scale = cursor.number(order), cursor.number(order)
+        runs.append((series, count, scale))
+        left -= count
+    return runs, interval_ms
+
+
+def _scaled(values: Sequence[float]) -> tuple[int, list[int] | bytes]:
+    """The scale that all values share, and their numbers in it, or their bytes as floats."""
+    if (decimals := _as_decimals(values)) is not None:
+        return decimals
+    exact = struct.pack(f"<{len(values)}d", *values)
+    try:
+        short = struct.pack(f"<{len(values)}f", *values)
+    except OverflowError:  # too large for four bytes
+        return _FLOAT64, exact
+    again = struct.pack(f"<{len(values)}d", *struct.unpack(f"<{len(values)}f", short))
+    return (_FLOAT32, short) if again == exact else (_FLOAT64, exact)
 
 
 def _as_decimals(values: Sequence[float]) -> tuple[int, list[int]] | None:
     """Values as whole numbers of 10^-decimals, or None where that would change a single bit."""
     if not all(map(math.isfinite, values)):
         return None
-    largest = max(map(abs, values))
     if any(value == 0 and math.copysign(1, value) < 0 for value in values):
         return None
+    largest = max(map(abs, values))
     for decimals, power in enumerate(_POWERS):
         if largest * power >= EXACT_MAX:
             return None
@@ -132,59 +150,55 @@ def _as_decimals(values: Sequence[float]) -> tuple[int, list[int]] | None:
     return None
 
 
-def _put(out: bytearray, number: int) -> None:
-    while number > 0x7F:
-        out.append(number & 0x7F | 0x80)
-        number >>= 7
-    out.append(number)
+def _unsigned(number: int) -> int:
+    """0, −1, 1, −2 … as 0, 1, 2, 3 …"""
+    return number << 1 if number >= 0 else (-number << 1) - 1
 
 
-def _put_signed(out: bytearray, number: int) -> None:
-    _put(out, number << 1 if number >= 0 else (-number << 1) - 1)
+def _signed(number: int) -> int:
+    return -((number + 1) >> 1) if number & 1 else number >> 1
+
+
+def _column(numbers: Sequence[int]) -> str:
+    """Bits of the numbers in exponential Golomb codes, after the order that suits them best."""
+
+    def bits(order: int) -> int:
+        return sum(2 * (number + (1 << order)).bit_length() - order - 1 for number in numbers)
+
+    order = min(range(max(numbers, default=0).bit_length() + 1), key=bits)
+    words = [f"{number + (1 << order):b}" for number in numbers]
+    coded = ["0" * (len(word) - order - 1) + word for word in words]
+    return f"{order:0{_ORDER_BITS}b}" + "".join(coded)
+
+
+def _bytes_of(bits: str) -> bytes:
+    padded = bits + "0" * (-len(bits) % 8)
+    return int(padded, 2).to_bytes(len(padded) // 8)
 
 
 class _Cursor:
-    """Reads what _put wrote."""
+    """Reads what _column wrote, and the floats behind it."""
 
-    def __init__(self, data: bytes, at: int) -> None:
+    def __init__(self, data: bytes) -> None:
         self._data = data
-        self._at = at
+        self._bits = f"{int.from_bytes(data):0{8 * len(data)}b}"
+        self._at = 0
 
-    def byte(self) -> int:
-        self._at += 1
-        return self._data[self._at - 1]
+    def order(self) -> int:
+        self._at += _ORDER_BITS
+        return int(self._bits[self._at - _ORDER_BITS : self._at], 2)
 
-    def number(self) -> int:
-        data, at = self._data, self._at
-        byte = data[at]
-        number, shift = byte & 0x7F, 7
-        while byte > 0x7F:
-            at += 1
-            byte = data[at]
-            number |= (byte & 0x7F) << shift
-            shift += 7
-        self._at = at + 1
-        return number
+    def number(self, order: int) -> int:
+        one = self._bits.index("1", self._at)
+        self._at = 2 * one - self._at + order + 1
+        return int(self._bits[one : self._at], 2) - (1 << order)
 
-    def signed(self) -> int:
-        number = self.number()
-        return -((number + 1) >> 1) if number & 1 else number >> 1
+    def column(self, count: int) -> list[int]:
+        order = self.order()
+        return [self.number(order) for _ in range(count)]
 
-    def times(self, base_ms: int, interval_ms: int, count: int) -> list[int]:
-        at_ms = base_ms + self.number()
-        times = [at_ms]
-        for _ in range(count - 1):
-            at_ms += interval_ms + self.signed()
-            times.append(at_ms)
-        return times
-
-    def values(self, count: int, scale: int) -> Sequence[float]:
-        if scale in (_FLOAT32, _FLOAT64):
-            layout = f"<{count}{'f' if scale == _FLOAT32 else 'd'}"
-            start, self._at = self._at, self._at + struct.calcsize(layout)
-            return struct.unpack_from(layout, self._data, start)
-        power, number, values = _POWERS[scale], 0, []
-        for _ in range(count):
-            number += self.signed()
-            values.append(number / power)
+    def floats(self, layout: str) -> Sequence[float]:
+        self._at += -self._at % 8
+        values = struct.unpack_from(layout, self._data, self._at // 8)
+        self._at += 8 * struct.calcsize(layout)
         return values

@@ -1,0 +1,25 @@
+"""`make bench`: figures beside the peers', one section after the other; none is asserted on.
+
+python -m tests.bench [SECTION …]; a section is a module of this folder with `async def main()`.
+"""
+
+import asyncio
+import importlib
+import sys
+
+SECTIONS = {
+    "buffer": "tests.bench.wear",
+}
+
+
+def main(wanted: list[str]) -> None:
+    if unknown := set(wanted) - set(SECTIONS):
+        sys.exit(f"no section {', '.join(sorted(unknown))}; there are {', '.join(SECTIONS)}")
+    for name in wanted or SECTIONS:
+        section = importlib.import_module(SECTIONS[name])
+        print(f"\n── {name}: {(section.__doc__ or '').strip().splitlines()[0]}", flush=True)
+        asyncio.run(section.main())
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
