@@ -15,13 +15,14 @@ log = logging.getLogger(__name__)
 
 FIRST_PAUSE = timedelta(seconds=1)
 PAUSE_MAX = timedelta(minutes=5)
+NEEDS_A_PERSON = "needs a person: "
 REFUSED_PAUSE = timedelta(minutes=5)  # a person must act; asking more often only fills logs
 STEADY_AFTER = timedelta(minutes=1)  # a part that ran this long starts over with short pauses
 LOG_AGAIN_AFTER = timedelta(minutes=30)
 
 type Job = Callable[[], Awaitable[None]]
 type Report = Callable[[str, str], None]
-"""report(part, state): state "running", "ended", "waiting: …" or "broken, see the log"."""
+"""report(part, state): "running", "ended", "waiting: …", "needs a person: …", "broken, …"."""
 
 
 async def keep_running(
@@ -39,7 +40,7 @@ async def keep_running(
         except StoreBroken:
             raise
         except Refused as problem:
-            state, wanted = f"waiting: {problem}", REFUSED_PAUSE
+            state, wanted = f"{NEEDS_A_PERSON}{problem}", REFUSED_PAUSE
         except EdgeError as problem:
             state, wanted = f"waiting: {problem}", pause
         except Exception:  # a bug in one part must not silence the meters of another
