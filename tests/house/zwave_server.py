@@ -134,6 +134,13 @@ class ZwaveServer:
         await self.stop()
         await self.start()
 
+    async def keep_running(self, pause_s: float = 2.0) -> None:
+        """Start it again whenever it ends, as systemd does on the box; until cancelled."""
+        while True:
+            await self.start(ready=False)
+            await self.wait_ended()
+            await asyncio.sleep(pause_s)
+
     async def wait_ended(self) -> int:
         """Wait until it has ended by itself; its exit code."""
         assert self._server is not None

@@ -1,7 +1,9 @@
 """How the real zwave-server is called and configured."""
 
+import shlex
 from pathlib import Path
 
+from tests.house.child import ROOT
 from tests.house.zwave_server import command, configure
 
 KEY_NAMES = {"S0_Legacy", "S2_Unauthenticated", "S2_Authenticated", "S2_AccessControl"}
@@ -21,3 +23,15 @@ def test_network_keys_are_made_once_and_kept_from_others(tmp_path: Path) -> None
     assert (tmp_path / "driver" / "config.json").stat().st_mode & 0o777 == 0o600
     assert configure(tmp_path / "driver") == first
     assert configure(tmp_path / "another")["securityKeys"] != first["securityKeys"]
+
+
+def test_box_and_house_call_it_alike() -> None:
+    unit = (ROOT / "systemd" / "zwave-js-server.service").read_text()
+    called = next(line for line in unit.splitlines() if line.startswith("ExecStart="))
+    assert shlex.split(called.removeprefix("ExecStart=")) == command(
+        Path("/opt/zwave/bin/node"),
+        Path("/opt/zwave/server/bin/zwave-server.cjs"),
+        Path("/dev/zwave"),
+        Path("${CREDENTIALS_DIRECTORY}/driver.json"),
+        3000,
+    )
