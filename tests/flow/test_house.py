@@ -131,7 +131,7 @@ async def test_jammed_plug_confirms_and_stays_as_it_was(house: House) -> None:
 async def test_plug_out_of_reach_is_dead_until_it_reports(house: House) -> None:
     await house.stick.offline(PLUG)
     async with connected(house.server) as seen:
-        with pytest.raises(FailedZWaveCommand, match="ZW020[24]"):
+        with pytest.raises(FailedZWaveCommand, match=r"ZW020[24]"):
             await seen.node(PLUG).async_set_value(SWITCH, False)
         await until(lambda: seen.node(PLUG).status.name == "DEAD")
         await house.stick.online(PLUG)
