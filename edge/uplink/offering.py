@@ -1,0 +1,195 @@
+"""One batch of slots to FlexMeasures and its verdicts back: who is in doubt, who is guilty.
+
+Without an answer nothing is settled, and before slots that may have arrived are offered again the
+server is asked what it holds: storing known values again costs it fifty times as much. A refused
+batch is halved until the guilty slot is alone; a sensor that refuses one value after the other is
+left alone itself.
+"""
+
+import logging
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime, timedelta
+from math import isclose
+from typing import Protocol
+
+from edge.clock import Clock
+from edge.errors import Refused
+from edge.model import Sensor
+from edge.store.outbox import Outbox, OutboxSlot, Verdict
+from edge.uplink.connection import Away
+from edge.uplink.flexmeasures import LogInRefused, Posted, SensorRefused
+from edge.uplink.pacing import Allowance
+from edge.uplink.verdict import JobEnd, JobState
+
+log = logging.getLogger(__name__)
+
+JOBS_OPEN_MAX = 20  # beyond it the server's worker is the bottleneck, not we
+JOB_POLL_EVERY = timedelta(seconds=5)
+JOB_FAILED_PAUSE = timedelta(minutes=5)  # trouble of the server's own
+REJECTS_IN_A_ROW_MAX = 4  # then it is the sensor that is refused, not its values
+SENSOR_PAUSE = timedelta(hours=1)  # a person must act; one look an hour finds out that they did
+
+_TOLERANCE = 1e-9  # the server keeps doubles; only their decimal notation may differ
+
+
+class Server(Protocol):
+    """What the uplink's sender needs of flexmeasures.py."""
+
+    @property
+    def allowance(self) -> Allowance | None: ...
+    async def post_slots(self, sensor: Sensor, slots: Sequence[OutboxSlot]) -> Posted: ...
+    async def job(self, job_id: str) -> JobState: ...
+    async def stored(
+        self, sensor: Sensor, start: datetime, end: datetime
+    ) -> dict[datetime, float]: ...
+
+
+class Offering:
+    """Offers slots and settles them. `accepted` is called with how many were, each time."""
+
+    def __init__(self, outbox: Outbox, clock: Clock, accepted: Callable[[int], None]) -> None:
+        self._outbox = outbox
+        self._clock = clock
+        self._accepted = accepted
+        self._answered: set[int] = set()  # sensors of which no post is in doubt
+        self._rejects: Counter[int] = Counter()  # in a row, by sensor
+        self._paused_ms: dict[int, int] = {}  # sensors that take nothing, until when
+        self._jobs_asked_ms: int | None = None
+        self.jobs_open = 0
+        self.refused: dict[int, str] = {}  # sensors that take nothing, and why
+
+    def paused(self) -> set[int]:
+        """Sensors that are to be left alone now."""
+        now_ms = self._clock.boottime_ms()
+        return {sensor_id for sensor_id, until_ms in self._paused_ms.items() if until_ms > now_ms}
+
+    def try_again(self) -> None:
+        """A person changed something: no sensor is left alone any more."""
+        self._paused_ms.clear()
+        self.refused.clear()
+
+    async def offer(self, server: Server, sensor: Sensor, rows: Sequence[OutboxSlot]) -> None:
+        """Offer slots of one sensor. Raises Unreachable, Refused, Malformed: nothing is settled."""
+        if sensor.sensor_id not in self._answered:
+            rows = await self._settle_arrived(server, sensor, rows)
+        if rows:
+            await self._post(server, sensor, rows)
+
+    async def ask_jobs(self, server: Server, sensors: Mapping[int, Sensor]) -> None:
+        """Learn how posts ended that the server took without storing them at once."""
+        now_ms = self._clock.boottime_ms()
+        if self._jobs_asked_ms is not None and now_ms < self._jobs_asked_ms + _ms(JOB_POLL_EVERY):
+            return
+        self._jobs_asked_ms = now_ms
+        jobs = await self._outbox.jobs_open()
+        self.jobs_open = len(jobs)
+        for job, rows in list(jobs.items())[:JOBS_OPEN_MAX]:
+            state = await server.job(job)
+            if state.end is not JobEnd.OPEN:
+                self.jobs_open -= 1
+                await self._end_job(server, sensors.get(rows[0].slot.sensor_id), rows, state)
+
+    # --- inside ---------------------------------------------------------------------------------
+
+    async def _post(
+        self,
+        server: Server,
+        sensor: Sensor,
+        rows: Sequence[OutboxSlot],
+        *,
+        is_part: bool = False,
+    ) -> None:
+        row_ids = [row.row_id for row in rows]
+        try:
+            posted = await server.post_slots(sensor, rows)
+        except SensorRefused as problem:
+            self._pause(sensor, str(problem), SENSOR_PAUSE)
+            return
+        except Away as problem:
+            if problem.may_have_arrived:
+                self._answered.discard(sensor.sensor_id)
+            await self._outbox.posted(row_ids)
+            raise
+        if posted.job is not None:
+            self.jobs_open += 1
+            await self._outbox.posted(row_ids, posted.job)
+        elif posted.split:
+            if not is_part:  # what is stored already need not be offered in parts
+                rows = await self._settle_arrived(server, sensor, rows)
+            await self._halve(server, sensor, rows)
+        else:
+            await self._settle(sensor, posted.verdicts)
+
+    async def _halve(self, server: Server, sensor: Sensor, rows: Sequence[OutboxSlot]) -> None:
+        """Find the guilty among refused slots."""
+        middle = len(rows) // 2
+        for half in (rows[:middle], rows[middle:]):
+            if half and sensor.sensor_id not in self.paused():
+                await self._post(server, sensor, half, is_part=True)
+
+    async def _settle_arrived(
+        self, server: Server, sensor: Sensor, rows: Sequence[OutboxSlot]
+    ) -> Sequence[OutboxSlot]:
+        """Accept what the server holds already; return the rest."""
+        end = rows[-1].slot.start + rows[-1].slot.event_resolution
+        try:
+            stored = await server.stored(sensor, rows[0].slot.start, end)
+        except LogInRefused:
+            raise
+        except Refused:  # the answer to a post says better what is wrong
+            stored = {}
+        self._answered.add(sensor.sensor_id)
+        arrived = {row.row_id for row in rows if _is_same(stored.get(row.slot.start), row)}
+        if arrived:
+            await self._settle(sensor, dict.fromkeys(arrived, (Verdict.ACCEPT, "")))
+        return [row for row in rows if row.row_id not in arrived]
+
+    async def _settle(self, sensor: Sensor, verdicts: Mapping[int, tuple[Verdict, str]]) -> None:
+        await self._outbox.settle(verdicts)
+        accepted = sum(verdict is Verdict.ACCEPT for verdict, _ in verdicts.values())
+        reasons = [reason for verdict, reason in verdicts.values() if verdict is Verdict.REJECT]
+        if accepted:
+            self._accepted(accepted)
+            self._rejects[sensor.sensor_id] = 0
+            self.refused.pop(sensor.sensor_id, None)
+        self._rejects[sensor.sensor_id] += len(reasons)
+        if self._rejects[sensor.sensor_id] >= REJECTS_IN_A_ROW_MAX:
+            self._rejects[sensor.sensor_id] -= 1  # one more after the pause is enough
+            self._pause(sensor, reasons[-1], SENSOR_PAUSE)
+
+    async def _end_job(
+        self, server: Server, sensor: Sensor | None, rows: Sequence[OutboxSlot], state: JobState
+    ) -> None:
+        if sensor is None:  # not mapped any more
+            await self._outbox.settle({row.row_id: (Verdict.KEEP, state.reason) for row in rows})
+            return
+        match state.end:
+            case JobEnd.FINISHED:
+                await self._settle(sensor, {row.row_id: (Verdict.ACCEPT, "") for row in rows})
+            case JobEnd.GUILTY if len(rows) > 1:
+                await self._halve(server, sensor, rows)
+            case JobEnd.GUILTY:
+                await self._settle(sensor, {rows[0].row_id: (Verdict.REJECT, state.reason)})
+            case _:  # failed or lost
+                self._answered.discard(sensor.sensor_id)
+                await self._settle(
+                    sensor, {row.row_id: (Verdict.KEEP, state.reason) for row in rows}
+                )
+                if state.end is JobEnd.FAILED:
+                    self._pause(sensor, state.reason, JOB_FAILED_PAUSE)
+
+    def _pause(self, sensor: Sensor, reason: str, pause: timedelta) -> None:
+        log.warning("sensor %d %r takes nothing: %s", sensor.sensor_id, sensor.name, reason)
+        self.refused[sensor.sensor_id] = reason
+        self._paused_ms[sensor.sensor_id] = self._clock.boottime_ms() + _ms(pause)
+
+
+def _is_same(stored: float | None, row: OutboxSlot) -> bool:
+    return stored is not None and isclose(
+        stored, row.slot.value, rel_tol=_TOLERANCE, abs_tol=_TOLERANCE
+    )
+
+
+def _ms(span: timedelta) -> int:
+    return span // timedelta(milliseconds=1)

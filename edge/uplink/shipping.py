@@ -1,0 +1,189 @@
+"""Slots from the outbox to FlexMeasures, at this box's own pace.
+
+Fresh slots leave once a period, at the box's own moment in it; what is older follows as far as the
+server has room. Nothing leaves while the clock is not trusted, nothing while the server wants to
+be left alone. What becomes of each slot is offering.py's business.
+"""
+
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from edge.clock import Clock
+from edge.model import Sensor
+from edge.store.outbox import FRESH, Outbox, OutboxSlot
+from edge.uplink.connection import Away
+from edge.uplink.offering import JOBS_OPEN_MAX, Offering, Server
+from edge.uplink.pacing import Pacing
+
+TICK = timedelta(seconds=2)
+BATCH_SLOTS_MAX = 200  # larger batches cost the server far more when they have to be repeated
+BACKFILL_FOR = timedelta(seconds=10)  # at a stretch; then fresh slots and jobs have their turn
+OUTAGE_AFTER = timedelta(minutes=15)  # a shorter silence is no outage: the pace stays
+RATE_OVER = timedelta(minutes=1)
+
+_OLDEST_FIRST = datetime(2100, 1, 1, tzinfo=UTC)  # seen from here nothing is fresh
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How the upload stands. `done_by` is an estimate, None where there is nothing to estimate."""
+
+    waiting: int
+    slots_per_minute: float
+    done_by: datetime | None
+
+
+class Shipping:
+    """The uplink's sender. `server` and `sensors` are asked each round: None and nothing while the
+    box is not paired. `beat` runs with each upload: the box's own health goes with it."""
+
+    def __init__(
+        self,
+        outbox: Outbox,
+        server: Callable[[], Server | None],
+        sensors: Callable[[], Sequence[Sensor]],
+        clock: Clock,
+        pacing: Pacing,
+        beat: Callable[[], Awaitable[None]] | None = None,
+    ) -> None:
+        self._outbox = outbox
+        self._find_server = server
+        self._sensors = sensors
+        self._clock = clock
+        self._pacing = pacing
+        self._beat = beat
+        self._offering = Offering(outbox, clock, self._note_accepted)
+        self._known: dict[int, Sensor] | None = None
+        self._next_upload: datetime | None = None
+        self._quiet_ms = 0  # the server wants to be left alone until then
+        self._backfill_ms = 0  # old slots wait until then
+        self._heard_ms: int | None = None
+        self._recent: deque[tuple[int, int]] = deque(maxlen=1000)  # when, how many were accepted
+        self.last_accepted: datetime | None = None
+
+    @property
+    def refused(self) -> dict[int, str]:
+        """Sensors that take nothing until a person acts, and why."""
+        return self._offering.refused
+
+    async def run(self) -> None:
+        """Ship for ever. Raises Unreachable, Refused, Malformed: keep_running() waits."""
+        while True:
+            if not await self.round():
+                await self._clock.sleep(TICK)
+
+    async def round(self) -> bool:
+        """Do what is to be done now; True if there is more."""
+        server = self._find_server()
+        if server is None or not self._clock.is_trusted() or self._now_ms() < self._quiet_ms:
+            return False
+        sensors = await self._look_at_sensors()
+        try:
+            await self._offering.ask_jobs(server, sensors)
+            await self._upload_fresh(server, sensors)
+            return await self._backfill(server, sensors)
+        except Away as problem:
+            if problem.retry_after is None:
+                raise
+            self._quiet_ms = self._now_ms() + _ms(self._pacing.retry_after(problem.retry_after))
+            return False
+
+    async def progress(self) -> Progress:
+        """How many slots wait, how fast they leave."""
+        waiting = (await self._outbox.counts()).waiting
+        since_ms = self._now_ms() - _ms(RATE_OVER)
+        recent = sum(count for at_ms, count in self._recent if at_ms >= since_ms)
+        per_minute = recent / (RATE_OVER / timedelta(minutes=1))
+        done_by = None
+        if waiting and per_minute:
+            done_by = self._clock.wall_now() + timedelta(minutes=waiting / per_minute)
+        return Progress(waiting, per_minute, done_by)
+
+    # --- inside ---------------------------------------------------------------------------------
+
+    async def _look_at_sensors(self) -> dict[int, Sensor]:
+        """The sensors to serve. Changed ones are served at once, because a person is looking; after
+        a start it is different: a power cut starts the boxes of a whole street."""
+        sensors = {sensor.sensor_id: sensor for sensor in self._sensors()}
+        if self._known is None:
+            now = self._clock.wall_now()
+            oldest = (await self._outbox.counts()).oldest_waiting
+            self._note_silence(timedelta(0) if oldest is None else now - oldest)
+            self._next_upload = self._pacing.next_upload(now)
+        elif sensors != self._known:
+            self._next_upload = None
+            self._offering.try_again()
+        self._known = sensors
+        return sensors
+
+    async def _upload_fresh(self, server: Server, sensors: dict[int, Sensor]) -> None:
+        now = self._clock.wall_now()
+        if not self._is_upload_time(now):
+            return
+        while (batch := await self._next(sensors, now)) and _is_fresh(batch, now):
+            await self._offer(server, sensors, batch)
+        if self._beat is not None:
+            await self._beat()
+        self._next_upload = self._pacing.next_upload(now)
+
+    async def _backfill(self, server: Server, sensors: dict[int, Sensor]) -> bool:
+        """Send what is older, for a while; True if there is more that may go now."""
+        until_ms = self._now_ms() + _ms(BACKFILL_FOR)
+        while self._backfill_ms <= self._now_ms():
+            now = self._clock.wall_now()
+            if self._now_ms() >= until_ms or self._is_upload_time(now):
+                return True
+            batch = await self._next(sensors, _OLDEST_FIRST)
+            if not batch or _is_fresh(batch, now):
+                return False
+            await self._offer(server, sensors, batch)
+            pause = self._pacing.pause(server.allowance)
+            self._backfill_ms = max(self._backfill_ms, self._now_ms() + _ms(pause))
+        return False
+
+    def _is_upload_time(self, now: datetime) -> bool:
+        """Also where the clock was set back: the next upload is never further than a period."""
+        next_upload = self._next_upload
+        return next_upload is None or not now < next_upload <= now + self._pacing.upload_every
+
+    async def _next(self, sensors: dict[int, Sensor], now: datetime) -> list[OutboxSlot]:
+        if self._offering.jobs_open >= JOBS_OPEN_MAX:
+            return []
+        skip = self._offering.paused()
+        while batch := await self._outbox.next_batch(BATCH_SLOTS_MAX, now, skip):
+            if batch[0].slot.sensor_id in sensors:
+                break
+            skip.add(batch[0].slot.sensor_id)  # not mapped any more
+        return batch
+
+    async def _offer(
+        self, server: Server, sensors: dict[int, Sensor], batch: Sequence[OutboxSlot]
+    ) -> None:
+        await self._offering.offer(server, sensors[batch[0].slot.sensor_id], batch)
+        now_ms = self._now_ms()
+        if self._heard_ms is not None:
+            self._note_silence(timedelta(milliseconds=now_ms - self._heard_ms))
+        self._heard_ms = now_ms
+
+    def _note_silence(self, silence: timedelta) -> None:
+        """After an outage old slots wait: the other boxes of the server are back too."""
+        if silence >= OUTAGE_AFTER:
+            self._backfill_ms = self._now_ms() + _ms(self._pacing.backfill_after(silence))
+
+    def _note_accepted(self, count: int) -> None:
+        self.last_accepted = self._clock.wall_now()
+        self._recent.append((self._now_ms(), count))
+
+    def _now_ms(self) -> int:
+        return self._clock.boottime_ms()
+
+
+def _is_fresh(batch: Sequence[OutboxSlot], now: datetime) -> bool:
+    first = batch[0].slot
+    return first.start + first.event_resolution >= now - FRESH
+
+
+def _ms(span: timedelta) -> int:
+    return span // timedelta(milliseconds=1)
