@@ -17,6 +17,7 @@ const WITNESS_MAX = 10_000; // commands remembered; older ones are forgotten
 const HEM = 2, PLUGS = [3, 4], FIRST_EXTRA = 10;
 const CONSUMED = 1; // rate type; 2 would be export
 const SETTLE_MS = 250; // a plug that was switched reports its new power after this
+const ANNOUNCE_EVERY_MS = 2000;
 const ENVELOPES = ["MultiChannelCCCommandEncapsulation", "SupervisionCCGet", "CRC16CCCommandEncapsulation"];
 
 const options = JSON.parse(process.argv[2] ?? "{}");
@@ -241,7 +242,15 @@ const commands = {
     joining.smartStart = plug;
     return { dsk: deviceSpecificKey(plug) };
   },
-  async announce() { await announceSmartStart(controller, joining.smartStart); },
+  // Powered up, it asks again and again until it is included.
+  async announce() {
+    const asking = setInterval(() => ask(), ANNOUNCE_EVERY_MS);
+    const ask = async () => {
+      if (joining.smartStart) await announceSmartStart(controller, joining.smartStart);
+      else clearInterval(asking);
+    };
+    await ask();
+  },
   // What happened since sequence number `after`.
   witness: ({ after = 0 }) => ({ entries: witness.filter(({ seq }) => seq > after), last: witnessed }),
 };
