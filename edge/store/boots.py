@@ -45,25 +45,30 @@ class Boots:
         self._stretches: dict[int, list[Stretch]] = {}
 
     def load(self, db: sqlite3.Connection, boot_id: str) -> None:
-        """Read what is known; a boot that is not, is added (committed at once)."""
+        """Read what is known; a boot that is not, is added (committed at once). In a file that was
+        started anew this boot keeps the number that readings on their way already carry."""
         if not db.execute("SELECT 1 FROM boot WHERE boot_id = ?", [boot_id]).fetchone():
-            db.execute("INSERT INTO boot (boot_id) VALUES (?)", [boot_id])
+            row = (self.current or None, boot_id)
+            db.execute("INSERT INTO boot (boot, boot_id) VALUES (?, ?)", row)
         query = "SELECT boot FROM boot WHERE boot_id = ?"
         self.current = db.execute(query, [boot_id]).fetchone()[0]
         self._stretches = {boot: [] for (boot,) in db.execute("SELECT boot FROM boot ORDER BY 1")}
         for row in db.execute("SELECT boot, from_ms, offset_ms FROM clock_offset ORDER BY id"):
             self._add(*row)
 
-    def note(self, db: sqlite3.Connection, boottime_ms: int, wall_ms: int) -> bool:
-        """This boot's clock is trusted and shows wall_ms at boottime_ms; True if that is news."""
-        offset_ms = wall_ms - boottime_ms
-        known = self._stretches[self.current]
-        if known and abs(known[-1].offset_ms - offset_ms) < STEP_MIN_MS:
-            return False
-        row = (self.current, boottime_ms if known else 0, offset_ms)
+    def is_news(self, boottime_ms: int, wall_ms: int) -> bool:
+        """Whether a trusted clock that shows wall_ms at boottime_ms tells more than is known."""
+        known = self._stretches.get(self.current)
+        return not known or abs(known[-1].offset_ms - wall_ms + boottime_ms) >= STEP_MIN_MS
+
+    def note(self, db: sqlite3.Connection, boottime_ms: int, wall_ms: int) -> None:
+        """From now on (the first time: for all of this boot) the clocks lie so far apart."""
+        if not self.is_news(boottime_ms, wall_ms):
+            return
+        from_ms = boottime_ms if self._stretches[self.current] else 0
+        row = (self.current, from_ms, wall_ms - boottime_ms)
         db.execute("INSERT INTO clock_offset (boot, from_ms, offset_ms) VALUES (?, ?, ?)", row)
         self._add(*row)
-        return True
 
     def utc_ms(self, boot: int, boottime_ms: int) -> int | None:
         """Wall time of a moment, or None while that is not known."""

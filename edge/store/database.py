@@ -23,6 +23,7 @@ from sqlite_utils.migrations import Migrations
 
 from edge.errors import StoreBroken
 from edge.store import damage
+from edge.store.ballast import Ballast
 
 log = logging.getLogger(__name__)
 
@@ -36,12 +37,14 @@ type Work[**P, T] = Callable[Concatenate[Connection, P], T]
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """How a file lies on the card. `good_copy`: keep one, and go back to it after damage."""
+    """How a file lies on the card. `good_copy`: keep one, and go back to it after damage.
+    `ballast`: hold space to throw away, so that the file stays usable on a full card."""
 
     page_bytes: int = 4096
     bytes_max: int = 64 << 20
     checkpoint_pages: int = 64
     good_copy: bool = False
+    ballast: bool = False
 
 
 class Database:
@@ -57,6 +60,8 @@ class Database:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=path.stem)
         self._db: Connection | None = None
         self._standing_in = False
+        self._ballast = Ballast(path)
+        self.full_card: str | None = None
 
     @classmethod
     async def open(cls, path: Path, *migrations: Migrations, layout: Layout) -> "Database":
@@ -133,6 +138,37 @@ class Database:
                 raise
         return work(self._connection, *args, **kwargs)
 
+    def take_back(self) -> None:
+        """Undo what is not committed, and let every listener know."""
+        self._roll_back()
+        self._tell(self._connection)
+
+    def bound_to_card(self) -> bool:
+        """After SQLITE_FULL: if it is the card that is full, let the file live in the pages it has
+        until there is space again; False if the file itself is at its bound."""
+        connection = self._connection.conn
+        pages, pages_max = (
+            connection.execute(f"PRAGMA {name}").fetchone()[0]
+            for name in ("page_count", "max_page_count")
+        )
+        if pages >= pages_max or self._standing_in:
+            return False
+        self._roll_back()
+        self._ballast.drop()
+        with contextlib.suppress(sqlite3.OperationalError):  # others took the space meanwhile
+            connection.execute("PRAGMA wal_checkpoint(truncate)")
+        pages = connection.execute("PRAGMA page_count").fetchone()[0]
+        connection.execute(f"PRAGMA max_page_count={pages}")
+        self.full_card = f"the card is full: {self.path.name} drops its oldest to take in the new"
+        log.warning(self.full_card)
+        return True
+
+    def unbind_when_free(self) -> None:
+        """Undo bound_to_card() once there is space for the ballast."""
+        if self.full_card is not None and self._ballast.take():
+            self.full_card = None
+            self._bind(self._connection.conn)
+
     @property
     def _connection(self) -> Connection:
         if self._db is None:
@@ -166,30 +202,34 @@ class Database:
         if not self.path.exists():
             self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             damage.create(self.path, self._layout.page_bytes)
+        if self._layout.ballast:
+            self._ballast.take()
         self._adopt(sqlite3.connect(self.path, timeout=BUSY_MAX_S, isolation_level=None))
 
     def _adopt(self, connection: sqlite3.Connection) -> None:
-        layout = self._layout
-        bytes_max = STAND_IN_BYTES_MAX if self._standing_in else layout.bytes_max
         self._db = db = sqlite_utils.Database(connection, execute_plugins=False)
-        page_bytes = connection.execute("PRAGMA page_size").fetchone()[0]
         for pragma in (
             "locking_mode=exclusive",  # no shared memory file: one process, one connection
             "journal_mode=wal",
             "synchronous=full",  # of the cheap modes the only one that survives a power cut
-            f"wal_autocheckpoint={layout.checkpoint_pages}",
+            f"wal_autocheckpoint={self._layout.checkpoint_pages}",
             f"journal_size_limit={WAL_BYTES_MAX}",
-            f"max_page_count={bytes_max // page_bytes}",
             "cache_size=-1000",  # KiB
             "temp_store=memory",
             "secure_delete=off",  # Debian turns it on: every freed page would be written once more
         ):
             connection.execute(f"PRAGMA {pragma}")
+        self._bind(connection)
         connection.execute("BEGIN IMMEDIATE")  # finds a read-only card now
         connection.execute("ROLLBACK")
         for migrations in self._migrations:
             migrations.apply(db)  # additive only; what a newer release added is left alone
         self._tell(db)
+
+    def _bind(self, connection: sqlite3.Connection) -> None:
+        bytes_max = STAND_IN_BYTES_MAX if self._standing_in else self._layout.bytes_max
+        page_bytes = connection.execute("PRAGMA page_size").fetchone()[0]
+        connection.execute(f"PRAGMA max_page_count={bytes_max // page_bytes}")
 
     def _tell(self, db: Connection) -> None:
         for load in self._listeners:

@@ -3,8 +3,7 @@
 A slot is written once, before it is offered, and never recomputed in place; another value for it
 becomes a row of its own with its own prior. Every slot gets a verdict: ACCEPT leaves (its value
 stays as history for two days), REJECT is set aside with its reason and never offered again, KEEP
-stays. Nothing is offered before it is committed. Changes that a failed commit takes back are
-simply made again: watermark() and next_batch() then say what they said before.
+stays. Nothing is offered before it is committed.
 """
 
 import math
@@ -107,6 +106,7 @@ class Outbox:
 
     def __init__(self, buffer: Buffer) -> None:
         self._buffer = buffer
+        self._transaction = buffer.transaction
         self._clock = buffer.clock
         self._feeds: dict[int, _Feed] = {}
         self._by_sensor: dict[int, int] = {}
@@ -117,8 +117,8 @@ class Outbox:
     @classmethod
     async def open(cls, buffer: Buffer) -> "Outbox":
         outbox = cls(buffer)
-        await buffer.database.migrate(OUTBOX)
-        await buffer.join(outbox)
+        await buffer.transaction.database.migrate(OUTBOX)
+        await buffer.transaction.join(outbox)
         return outbox
 
     async def enqueue(self, slots: Sequence[Slot], until: Mapping[int, datetime]) -> None:
@@ -126,7 +126,7 @@ class Outbox:
         too. Offered after the next commit. A slot that is known with this value is ignored, with
         another it is corrected. One that is not a number is set aside at once."""
         now_ms = epoch_ms(self._clock.wall_now())
-        await self._buffer.change(lambda db: self._enqueue(db.conn, slots, until, now_ms))
+        await self._transaction.change(lambda db: self._enqueue(db.conn, slots, until, now_ms))
 
     async def watermark(self, sensor_id: int) -> datetime | None:
         """Up to where the slots of a sensor were made."""
@@ -140,7 +140,7 @@ class Outbox:
         spanning at most limit resolutions (gaps may lie between). Fresh ones first, then the
         oldest. A correction waits until what it corrects is settled."""
         fresh_ms = epoch_ms(now - FRESH)
-        return await self._buffer.database.run(
+        return await self._transaction.look(
             lambda db: self._next_batch(db.conn, limit, fresh_ms, skip)
         )
 
@@ -148,7 +148,7 @@ class Outbox:
         """These were offered at this moment; with a job the server has yet to say how it ended."""
         state = SlotState.WAITING if job is None else SlotState.IN_JOB
         row = (state, epoch_ms(self._clock.wall_now()), job)
-        await self._buffer.change(
+        await self._transaction.change(
             lambda db: db.conn.executemany(
                 "UPDATE slot SET state = ?, attempts = attempts + 1, posted_ms = ?, job = ?"
                 " WHERE row_id = ?",
@@ -158,7 +158,7 @@ class Outbox:
 
     async def settle(self, verdicts: Mapping[int, tuple[Verdict, str]]) -> None:
         """Give slots their verdict, with the reason where it is not ACCEPT."""
-        await self._buffer.change(lambda db: self._settle(db.conn, verdicts))
+        await self._transaction.change(lambda db: self._settle(db.conn, verdicts))
 
     async def jobs_open(self) -> dict[str, list[OutboxSlot]]:
         """Slots that are in a job of the server, by job."""
@@ -180,7 +180,7 @@ class Outbox:
                 (at, f): v for (f, at), v in new if f in feeds and from_ms <= at < until_ms
             }
 
-        found = await self._buffer.database.run(read)
+        found = await self._transaction.look(read)
         return [self._slot(feed, at_ms, value) for (at_ms, feed), value in sorted(found.items())]
 
     async def rejected(self, limit: int) -> list[OutboxSlot]:
@@ -199,7 +199,7 @@ class Outbox:
                 oldest_waiting=None if oldest is None else utc(_start_ms(oldest)),
             )
 
-        return await self._buffer.database.run(read)
+        return await self._transaction.look(read)
 
     async def forget_all(self) -> None:
         """Another FlexMeasures: slots, watermarks and history of this one mean nothing there."""
@@ -209,7 +209,7 @@ class Outbox:
                 db.execute(f"DELETE FROM {table}")  # noqa: S608
             self.load(db)
 
-        await self._buffer.change(forget)
+        await self._transaction.change(forget)
         await self._buffer.commit()
 
     # --- as the buffer's guest, in its thread ----------------------------------------------------
@@ -387,7 +387,7 @@ class Outbox:
         return epoch_ms(self._clock.wall_now() - HISTORY)
 
     async def _select(self, where: str, *args: int) -> list[OutboxSlot]:
-        return await self._buffer.database.run(
+        return await self._transaction.look(
             lambda db: [
                 self._outbox_slot(row) for row in db.execute(f"{_SELECT} WHERE {where}", args)
             ]

@@ -147,7 +147,7 @@ class Readings:
 
     def late_done(self, db: sqlite3.Connection, marks: dict[str, int]) -> None:
         for key, earliest_ms in marks.items():
-            number = self._series[key]
+            number = self._series.get(key, 0)
             again_ms = self._late_since_asked.get(number)
             if again_ms is not None:
                 query = "UPDATE late SET earliest_ms = ? WHERE series = ?"
