@@ -22,7 +22,17 @@ _PORTS = {80, 443, *range(5000, 6000), *range(8000, 9000)}  # where web servers 
 
 
 class AddressRefused(Refused):
-    """The address is none the box may speak to; the message says why and what helps."""
+    """The address is none the box may speak to; the message says why and what helps.
+
+    `kind`: "bad" (no address), "private" (ticking helps) or "refused" (never).
+    """
+
+    def __init__(self, message: str, kind: str = "bad") -> None:
+        super().__init__(message)
+        self.kind = kind
+
+
+_PRIVATE = "lies in a private network; tick that the server stands in your own network"
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,15 +76,16 @@ def parse_address(typed: str, reach: Reach) -> Address:
     if parts.scheme == "http" and not (reach.private or reach.loopback):
         raise AddressRefused(
             "plain http would show the password to everyone on the way; use https, or tick that"
-            " the server stands in your own network"
+            " the server stands in your own network",
+            "private",
         )
     if port is not None and port not in _PORTS and not reach.loopback:
-        raise AddressRefused(f"port {port} is none that FlexMeasures is served on")
+        raise AddressRefused(f"port {port} is none that FlexMeasures is served on", "refused")
     literal = as_ip(host)
     if literal is not None and (reason := why_not(literal, reach)):
-        raise AddressRefused(f"{host} {reason}")
+        raise AddressRefused(f"{host} {reason}", _kind(reason))
     if literal is None and host.rstrip(".").endswith("localhost") and not reach.loopback:
-        raise AddressRefused(f"{host} is the box itself")
+        raise AddressRefused(f"{host} is the box itself", "refused")
     path = parts.path.rstrip("/").removesuffix("/api").removesuffix("/login")
     return Address(f"{parts.scheme}://{parts.netloc}{path}", host, reach)
 
@@ -95,7 +106,11 @@ def why_not(address: IPAddress, reach: Reach) -> str | None:
         return None
     if reach.private:
         return None
-    return "lies in a private network; tick that the server stands in your own network"
+    return _PRIVATE
+
+
+def _kind(reason: str) -> str:
+    return "private" if reason == _PRIVATE else "refused"
 
 
 def as_ip(host: str) -> IPAddress | None:
@@ -156,7 +171,8 @@ class Doorman(AbstractResolver):
             else:
                 reasons.append(reason)
         if not permitted:
-            raise AddressRefused(f"{host} {reasons[0] if reasons else 'has no address'}")
+            reason = reasons[0] if reasons else "has no address"
+            raise AddressRefused(f"{host} {reason}", _kind(reason))
         return permitted
 
     async def close(self) -> None:

@@ -146,7 +146,8 @@ class FlexMeasures:
         user = await self._session.ask("GET", f"{_V3}/users/{user_id}")
         account_id = whole(user.content, "account_id")
         account = await self._session.ask("GET", f"{_V3}/accounts/{account_id}")
-        return Member(user_id, account_id, str(account.field("name") or ""))
+        name = str(account.field("name") or "")
+        return Member(user_id, account_id, name, bool(user.field("flexmeasures_roles")))
 
     # --- assets and sensors -----------------------------------------------------------------------
 

@@ -64,11 +64,12 @@ class Series:
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """The user we are, and the account whose assets we see."""
+    """The user we are, and the account whose assets we see. `has_role`: more than a box needs."""
 
     user_id: int
     account_id: int
     account_name: str
+    has_role: bool = False
 
 
 def asset_from(content: object) -> RemoteAsset:
