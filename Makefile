@@ -57,6 +57,10 @@ page: setup ## the setup page: its security, and every screen in a real browser
 bench: setup ## figures, beside the peers' (root: loop devices)
 	@$(PY) -m tests.bench
 
+.PHONY: dump
+dump: box ## write a Z-Wave device down for a test: DEVICE=node-number [DRIVER=ws://…]
+	@$(PY) -m tests.dumps.record $(DEVICE) $(DRIVER)
+
 .PHONY: fmt locks clean
 fmt: box ## format the code
 	@$(PY) -m ruff check --fix -q . ; $(PY) -m ruff format -q .
