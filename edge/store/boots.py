@@ -81,6 +81,12 @@ class Boots:
         for known in self._stretches.values():
             yield from known
 
+    def overruled_from_ms(self, stretch: Stretch) -> int:
+        """The wall time from which this stretch is not believed: the clock was set back to it
+        later in the same boot, so what was read then was dated into the future."""
+        later = (s for s in self._stretches[stretch.boot] if s.from_ms > stretch.from_ms)
+        return min((s.from_ms + s.offset_ms for s in later), default=END_OF_BOOT_MS)
+
     def known(self) -> list[int]:
         return list(self._stretches)
 

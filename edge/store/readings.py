@@ -79,7 +79,8 @@ class Readings:
         start_ms, end_ms = epoch_ms(start), epoch_ms(end)
         for stretch in self.boots.stretches():
             from_ms = max(stretch.from_ms, start_ms - stretch.offset_ms)
-            until_ms = min(stretch.until_ms, end_ms - stretch.offset_ms)
+            wall_end_ms = min(end_ms, self.boots.overruled_from_ms(stretch))
+            until_ms = min(stretch.until_ms, wall_end_ms - stretch.offset_ms)
             if from_ms < until_ms:
                 for point in self.box.read(db, stretch.boot, from_ms, until_ms, names):
                     found[point.series].append((point.at_ms + stretch.offset_ms, point.value))
