@@ -14,12 +14,15 @@ help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
 # --- set-up -------------------------------------------------------------------------------------
-.PHONY: setup box
+.PHONY: setup box homeassistant
 setup: ## install everything `make run` needs
 	@$(SETUP) box driver flexmeasures page
 
 box:
 	@$(SETUP) box
+
+homeassistant:
+	@$(SETUP) homeassistant
 
 # --- the main job -------------------------------------------------------------------------------
 .PHONY: run
@@ -45,7 +48,7 @@ unit: box ## fast, no network
 units: box ## the systemd units: sound, hardened, never waiting for a network
 	@$(PY) -m pytest -q tests/image/test_units.py
 
-flow: setup ## the whole agent in the simulated house
+flow: setup homeassistant ## the whole agent in the simulated house
 	@$(PY) -m pytest -q tests/flow
 
 .PHONY: page

@@ -12,6 +12,7 @@ from edge.family import FamilyModule
 
 FAMILIES = {
     "zwave": "edge.devices.zwave.frame",
+    "homeassistant": "edge.devices.homeassistant",
     "smappee": "edge.devices.smappee",
 }
 

@@ -1,0 +1,54 @@
+"""Home Assistant: any meter and switch it knows, over its WebSocket API."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from edge.clock import Clock
+from edge.devices.homeassistant.discovery import discover
+from edge.devices.homeassistant.family import HomeAssistant, Settings
+from edge.errors import Refused
+from edge.family import Choice, Field, FieldKind, Found, GetSecret, Notebook
+from edge.model import Intake
+
+__all__ = ["check", "create", "discover", "fields"]
+
+fields = (
+    Field("address", FieldKind.TEXT, "homeassistant.address"),
+    Field("token", FieldKind.PASSWORD, "homeassistant.token"),
+    Field(
+        "history",
+        FieldKind.CHOICE,
+        "homeassistant.history",
+        default="all",
+        choices=("all", "none"),
+    ),
+)
+
+
+async def check(
+    config: Mapping[str, Any],
+    get_secret: GetSecret,
+    clock: Clock,  # noqa: ARG001  # every family's check takes one
+) -> Found:
+    """Without an address: those that announce themselves, to choose from. With one: what is there.
+
+    Meters of the person's energy dashboard are preselected.
+    """
+    if not str(config.get("address", "")).strip():
+        found = await discover()
+        if not found:
+            raise Refused("no Home Assistant announces itself in this network: type its address")
+        choices = tuple(Choice("address", url, f"{name} ({url})") for url, name in found.items())
+        return Found((), (), choices)
+    return await HomeAssistant.check(Settings.read(fields, config, get_secret))
+
+
+def create(
+    config: Mapping[str, Any],
+    get_secret: GetSecret,
+    intake: Intake,
+    clock: Clock,
+    notebook: Notebook,
+) -> HomeAssistant:
+    """The family as configured; nothing is asked of Home Assistant before run()."""
+    return HomeAssistant(Settings.read(fields, config, get_secret), intake, clock, notebook)
