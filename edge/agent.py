@@ -6,16 +6,19 @@ SIGTERM ends all of them and commits what was read.
 
 import asyncio
 import logging
+import secrets
 import signal
 import sys
+from datetime import timedelta
 from pathlib import Path
 
 from aiohttp import web
 
-from edge.agent_api.door import answer, application, serve
+from edge.agent_api.door import answer, application, asked, serve
 from edge.agent_api.status import StatusDesk
 from edge.clock import SystemClock
 from edge.config import Config
+from edge.contract import Done, PairAnswer, PairRequest
 from edge.credentials import Credentials, machine_key
 from edge.errors import ConfigFault
 from edge.families import Families
@@ -28,6 +31,10 @@ from edge.store.outbox import Outbox
 from edge.store.settings import Events, Settings, open_state
 from edge.supervise import Job, keep_running
 from edge.uplink.account import Account
+from edge.uplink.due import DueSlots
+from edge.uplink.pacing import Pacing
+from edge.uplink.pairing import SiteWish
+from edge.uplink.shipping import Shipping
 
 log = logging.getLogger(__name__)
 
@@ -63,6 +70,7 @@ class Agent:
         outbox: Outbox,
         state: Database,
         settings: Settings,
+        identity: str,
     ) -> None:
         self.clock = clock
         self.health = Health(clock)
@@ -79,7 +87,36 @@ class Agent:
         self.families = Families(
             settings, credentials, self.intake, clock, self.health, _always(config)
         )
-        self.account = Account(settings)
+        self.account = Account(
+            identity,
+            settings,
+            credentials,
+            clock,
+            self.intake.channels,
+            self.families.devices,
+            outbox.forget_all,
+            allow_loopback=config.flexmeasures.allow_loopback,
+        )
+        self.due = DueSlots(
+            buffer,
+            outbox,
+            self.account.sensors,
+            self.intake.channels,
+            clock,
+            commit_every=config.buffer.commit_every,
+            limits=limits,
+        )
+        self.shipping = Shipping(
+            outbox,
+            self.account.server,
+            self.account.sensors,
+            clock,
+            Pacing(
+                identity,
+                upload_every=timedelta(seconds=config.flexmeasures.upload_every_s),
+                backfill_spread_max=timedelta(seconds=config.flexmeasures.backfill_spread_s),
+            ),
+        )
         self.desk = StatusDesk(
             config,
             clock,
@@ -89,6 +126,7 @@ class Agent:
             self.intake,
             self.families,
             self.account,
+            self.shipping,
         )
 
     @classmethod
@@ -98,6 +136,7 @@ class Agent:
             _make_folder(folder)
         clock = SystemClock(config.clock.floor, trust_always=config.clock.trust_always)
         state = await open_state(config.state_dir / "state.db")
+        settings = await Settings.open(state)
         buffer = await Buffer.open(
             config.state_dir / "buffer.db",
             clock,
@@ -110,9 +149,11 @@ class Agent:
             buffer,
             await Outbox.open(buffer),
             state,
-            await Settings.open(state),
+            settings,
+            await _identity(settings),
         )
         await agent.intake.restore()
+        await agent.account.restore()
         return agent
 
     async def run(self, stopped: asyncio.Event) -> None:
@@ -135,16 +176,54 @@ class Agent:
         await self.state.close()
 
     def _parts(self) -> dict[str, Job]:
-        return {"buffer": self.buffer.run, "intake": self.intake.run}
+        return {
+            "buffer": self.buffer.run,
+            "intake": self.intake.run,
+            "account": self.account.run,
+            "slots": self.due.run,
+            "shipping": self.shipping.run,
+        }
 
     async def _kept(self, name: str, job: Job) -> None:
         await keep_running(name, job, self.clock, self.health.report)
 
     def _own_routes(self) -> list[web.RouteDef]:
-        return [web.get("/status", self._status)]
+        return [
+            web.get("/status", self._status),
+            web.post("/flexmeasures/pair", self._pair),
+            web.post("/flexmeasures/map", self._map),
+        ]
 
     async def _status(self, _: web.Request) -> web.Response:
         return answer(await self.desk.status())
+
+    async def _pair(self, request: web.Request) -> web.Response:
+        wanted = await asked(request, PairRequest)
+        log_in = self.account.log_in(
+            wanted.url, wanted.email, wanted.password, allow_private=wanted.allow_private
+        )
+        made = await self.account.pair(log_in, SiteWish(wanted.site_asset_id, wanted.site))
+        await self.events.add("paired", f"paired with {wanted.url} as {wanted.email}")
+        return answer(
+            PairAnswer(
+                server_version=made.version,
+                site_asset_id=made.site.asset_id,
+                sensors=len(self.account.sensors()),
+            )
+        )
+
+    async def _map(self, _: web.Request) -> web.Response:
+        sensors = await self.account.map_by_default()
+        return answer(Done(text=f"{len(sensors)} sensors are fed"))
+
+
+async def _identity(settings: Settings) -> str:
+    """The box's lasting name for FlexMeasures and for its place in time: random, made once."""
+    known = await settings.get("identity")
+    if not isinstance(known, str):
+        known = secrets.token_hex(8)
+        await settings.put("identity", known)
+    return known
 
 
 def _always(config: Config) -> dict[str, dict[str, object]]:

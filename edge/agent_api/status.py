@@ -1,7 +1,5 @@
 """Gathers what every part knows into one Status."""
 
-from datetime import timedelta
-
 from edge import __version__
 from edge.clock import Clock
 from edge.config import Config
@@ -21,12 +19,14 @@ from edge.health import Health
 from edge.intake import ReadingIntake
 from edge.model import Channel, Device
 from edge.store.buffer import Buffer
-from edge.store.outbox import Outbox
+from edge.store.outbox import Outbox, OutboxCounts
+from edge.supervise import NEEDS_A_PERSON
 from edge.uplink.account import Account
+from edge.uplink.shipping import Shipping
 
 _SET_ASIDE_SHOWN = 20
 _REJECTED_SHOWN = 20
-_MILLISECOND = timedelta(milliseconds=1)
+_WAITING_IS_NORMAL = 50  # a round of fresh slots
 
 
 class StatusDesk:
@@ -42,6 +42,7 @@ class StatusDesk:
         intake: ReadingIntake,
         families: Families,
         account: Account,
+        shipping: Shipping,
     ) -> None:
         self._config = config
         self._clock = clock
@@ -51,6 +52,7 @@ class StatusDesk:
         self._intake = intake
         self._families = families
         self._account = account
+        self._shipping = shipping
 
     async def status(self) -> Status:
         """Everything, now."""
@@ -156,8 +158,43 @@ class StatusDesk:
         )
 
     async def _flexmeasures(self) -> FlexMeasuresStatus:
-        counts = await self._outbox.counts()
-        return self._account.status(counts)
+        counts, progress = await self._outbox.counts(), await self._shipping.progress()
+        paired = self._account.paired
+        said = self._health.parts.get("shipping")
+        trouble = said.state if said and said.state != "running" else None
+        return FlexMeasuresStatus(
+            paired=paired is not None,
+            url=paired.url if paired else None,
+            paired_as=paired.email if paired else None,
+            server_version=paired.server_version if paired else None,
+            site=paired.site if paired else None,
+            sensors=len(self._account.sensors()),
+            last_accepted=self._shipping.last_accepted,
+            slots_accepted=counts.accepted_total,
+            slots_waiting=counts.waiting,
+            slots_rejected=counts.rejected_total,
+            oldest_waiting=counts.oldest_waiting,
+            catching_up_percent=_percent(counts),
+            done_by=progress.done_by,
+            last_error=trouble,
+            advice=self._advice(trouble),
+        )
+
+    def _advice(self, trouble: str | None) -> str | None:
+        if not self._clock.is_trusted():
+            return "the clock is not set yet; nothing is sent before it is"
+        if trouble is None:
+            return "; ".join((*self._shipping.refused.values(), *self._account.refused)) or None
+        if trouble.startswith(NEEDS_A_PERSON):
+            return "open the setup page and pair the box again"
+        return "nothing to do: the box keeps everything and tries again by itself"
+
+
+def _percent(counts: OutboxCounts) -> float | None:
+    """How much of what was ever due has arrived; None where next to nothing waits."""
+    if counts.oldest_waiting is None or counts.waiting <= _WAITING_IS_NORMAL:
+        return None
+    return 100 * counts.accepted_total / (counts.accepted_total + counts.waiting)
 
 
 def _device(device: Device) -> DeviceStatus:

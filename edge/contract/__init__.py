@@ -96,6 +96,7 @@ class FlexMeasuresStatus(Message):
     slots_rejected: int
     oldest_waiting: datetime | None
     catching_up_percent: float | None
+    done_by: datetime | None
     last_error: str | None
     advice: str | None
 

@@ -67,6 +67,7 @@ STATUS = Status(
         slots_rejected=0,
         oldest_waiting=NOON,
         catching_up_percent=50,
+        done_by=None,
         last_error="the password was refused",
         advice="pair again",
     ),

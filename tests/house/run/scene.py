@@ -162,6 +162,8 @@ server_url = "ws://127.0.0.1:{self._asked.zwave_port}"
 
 [flexmeasures]
 allow_loopback = true
+upload_every_s = 10
+backfill_spread_s = 0
 """
         )
 
@@ -200,10 +202,20 @@ allow_loopback = true
         )
         self._screen.step(f"paired with FlexMeasures {paired.server_version} as {email}")
         async with _within(METERS_WITHIN, "no meter was found on the stick"):
-            while not (await self.status()).channels:  # noqa: ASYNC110 – another process
-                await asyncio.sleep(0.5)
+            await self._devices_known()
         await asyncio.to_thread(ask, self.socket, "POST", "/flexmeasures/map", Done)
         self._screen.step(f"{(await self.status()).flexmeasures.sensors} sensors are fed")
+
+    async def _devices_known(self) -> None:
+        """Until every device was interviewed, and no more channels come."""
+        channels = -1
+        while True:
+            status = await self.status()
+            interviewing = any(device.state == "interviewing" for device in status.devices)
+            if status.devices and not interviewing and len(status.channels) == channels > 0:
+                return
+            channels = len(status.channels)
+            await asyncio.sleep(2)
 
     def _say_where(self, url: str) -> None:
         asked = self._asked
