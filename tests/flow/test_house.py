@@ -139,6 +139,14 @@ async def test_plug_out_of_reach_is_dead_until_it_reports(house: House) -> None:
         await until(lambda: seen.node(PLUG).status.name == "ALIVE")
 
 
+async def test_memory_of_the_stick_can_be_backed_up(house: House) -> None:
+    async with connected(house.server) as seen:
+        async with asyncio.timeout(SOON_S):
+            assert len(await seen.controller.async_backup_nvm_raw()) == 8192
+        await house.stick.report(Value(METER, 1, W, 88))
+        await until(lambda: (CLAMP_W, 88) in seen.updates)
+
+
 async def test_killed_driver_comes_back_with_all_it_knew(house: House) -> None:
     async with connected(house.server) as seen:
         await house.server.kill()

@@ -4,6 +4,7 @@ import { deviceSpecificKey, parts } from "./devices.mjs";
 
 const { serialapi: api, core } = parts;
 const REQUEST = 0, RESPONSE = 1, SMART_START = { include: 8, listen: 9 };
+const MEMORY_BYTES = 8192;
 
 // A frame as it goes over the wire: SOF, length, type, function, payload, checksum.
 export function frame(type, fn, payload) {
@@ -18,6 +19,7 @@ export function stickBehaviors({ offline, joining, note }) {
 
 // Functions whose requests the mock's parser cannot read ("Maximum call stack"): answered as bytes.
 function rawAnswers(offline, note) {
+  const memory = stickMemory();
   const answers = {
     0x48: (c, [, id]) => [[REQUEST, [id, 0x21]], [REQUEST, [id, 0x22]]], // neighbour update
     0x80: (c, [node]) => [[RESPONSE, neighbours(c, node)]], // routing info
@@ -29,6 +31,8 @@ function rawAnswers(offline, note) {
       note({ event: "failed node removed", node });
       return [[RESPONSE, [0]], [REQUEST, [id, 1]]];
     },
+    0x10: () => [[RESPONSE, [1]]], // radio off, before the memory is read, and on again
+    0x2e: (c, request) => [[RESPONSE, memory(request)]], // the stick's own memory
     0x3b: () => [[RESPONSE, [0xab, 0xac, 0x7f]]], // background noise: -85, -84 dBm, unknown
   };
   return {
@@ -43,6 +47,22 @@ function rawAnswers(offline, note) {
       })();
       return true;
     },
+  };
+}
+
+// Bytes to back up, in chunks of 64. They hold no network: the mock keeps none in memory.
+function stickMemory() {
+  const bytes = Uint8Array.from({ length: MEMORY_BYTES }, (_, i) => (i * 31 + (i >> 8)) & 0xff);
+  const OPEN = 0, READ = 1, OK = 0, END_OF_FILE = 0xff;
+  return ([command, length = 0, high = 0, low = 0]) => {
+    const offset = (high << 8) | low;
+    if (command === OPEN) return [OK, 0, MEMORY_BYTES >> 8, MEMORY_BYTES & 0xff];
+    if (command === READ) {
+      const chunk = bytes.slice(offset, offset + Math.min(length, 64));
+      const status = offset + chunk.length >= MEMORY_BYTES ? END_OF_FILE : OK;
+      return [status, chunk.length, high, low, ...chunk];
+    }
+    return [OK, 0, high, low];
   };
 }
 

@@ -53,6 +53,7 @@ const controller = await testing.MockController.create({
       F.AddNodeToNetwork, F.RemoveNodeFromNetwork, F.SoftReset, F.RequestNodeNeighborUpdate,
       F.GetRoutingInfo, F.DeleteReturnRoute, F.AssignReturnRoute, F.IsFailedNode,
       F.RemoveFailedNode, F.GetBackgroundRSSI,
+      F.NVMOperations, F.SetRFReceiveMode,
     ],
   },
 });
