@@ -5,6 +5,7 @@ below, with the sentence a person reads; bodies of answers never do, but for Fle
 """
 
 import json
+import os
 from collections.abc import Mapping
 from datetime import timedelta
 
@@ -107,8 +108,9 @@ class Connection:
                 f"{host} has no valid certificate: {_certificate_trouble(problem)}"
             ) from problem
         except aiohttp.ClientConnectorError as problem:
-            said = problem.os_error.strerror or "connection failed"
-            raise Away(f"{host} does not answer: {said.lower()}") from problem
+            number = problem.os_error.errno
+            said = os.strerror(number).lower() if number else "no connection"
+            raise Away(f"{host} does not answer: {said}") from problem
         except aiohttp.ConnectionTimeoutError as problem:
             raise Away(f"{host} does not answer") from problem
         except TimeoutError as problem:
