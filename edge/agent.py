@@ -29,7 +29,7 @@ from edge.store.buffer import Buffer
 from edge.store.database import Database
 from edge.store.outbox import Outbox
 from edge.store.settings import Events, Settings, open_state
-from edge.supervise import Job, keep_running
+from edge.supervise import Job, keep_running, prove_alive, tell_systemd
 from edge.uplink.account import Account
 from edge.uplink.due import DueSlots
 from edge.uplink.pacing import Pacing
@@ -163,7 +163,10 @@ class Agent:
             async with asyncio.TaskGroup() as group:
                 parts = [group.create_task(self._kept(*part)) for part in self._parts().items()]
                 parts += [group.create_task(job()) for job in self.families.jobs().values()]  # type: ignore[arg-type]
+                parts.append(group.create_task(prove_alive(self.clock)))
+                tell_systemd("READY=1")
                 await stopped.wait()
+                tell_systemd("STOPPING=1")
                 for part in parts:
                     part.cancel()
         finally:

@@ -1,13 +1,23 @@
 import asyncio
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 
 from edge.errors import Refused, StoreBroken, Unreachable
-from edge.supervise import FIRST_PAUSE, PAUSE_MAX, REFUSED_PAUSE, Job, keep_running
+from edge.supervise import (
+    FIRST_PAUSE,
+    PAUSE_MAX,
+    REFUSED_PAUSE,
+    Job,
+    keep_running,
+    prove_alive,
+    until,
+)
 from tests.house.fake_clock import FakeClock
 
 
@@ -84,3 +94,44 @@ async def test_part_that_ran_long_starts_again_soon() -> None:
         await clock.advance(timedelta(minutes=40))
         gaps = [b - a for a, b in pairwise(starts)]
         assert gaps[-1] - 600_000 <= 2 * FIRST_PAUSE // timedelta(milliseconds=1)
+
+
+async def test_loop_that_moves_keeps_the_watchdog_quiet(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(tmp_path / "notify"))
+        manager.setblocking(False)
+        monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+        monkeypatch.setenv("WATCHDOG_USEC", "30000000")
+        clock = FakeClock()
+        task = asyncio.create_task(prove_alive(clock))
+        await clock.settle()
+        await clock.advance(timedelta(seconds=30))
+        task.cancel()
+        heard = [manager.recv(100) for _ in range(4)]
+        assert heard == [b"WATCHDOG=1"] * 4
+
+
+async def test_change_of_mind_ends_work_at_once() -> None:
+    changed, ended = asyncio.Event(), []
+
+    async def work() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.append(True)
+
+    task = asyncio.create_task(until(changed, work()))
+    await asyncio.sleep(0)
+    changed.set()
+    await task
+    assert ended == [True]
+
+
+async def test_failure_of_the_work_comes_through() -> None:
+    async def work() -> None:
+        raise Unreachable("away")
+
+    with pytest.raises(Unreachable):
+        await until(asyncio.Event(), work())
