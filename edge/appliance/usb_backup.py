@@ -1,0 +1,60 @@
+"""Copies the agent's last backup to the first USB drive that is plugged in, a few generations.
+
+The backup holds secrets only under the owner's passphrase, so it may lie on a drive.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+LATEST = Path("/var/lib/edge/backup/latest")
+FOLDER = "flexbox-backup"
+GENERATIONS = 14
+_MOUNT_WITHIN_S = 60.0
+_FILE_SYSTEMS = ("vfat", "exfat", "ext4")
+
+
+def main() -> int:
+    place = Path("/run/edge-mount/usb")
+    place.mkdir(parents=True, exist_ok=True)
+    for device in usb_partitions(Path("/sys/class/block")):
+        for kind in _FILE_SYSTEMS:
+            command = ["mount", "-t", kind, "-o", "nosuid,nodev,noexec", str(device), str(place)]
+            if subprocess.run(command, check=False, timeout=_MOUNT_WITHIN_S).returncode == 0:
+                try:
+                    keep(LATEST, place / FOLDER)
+                    os.sync()
+                finally:
+                    subprocess.run(["umount", str(place)], check=True, timeout=_MOUNT_WITHIN_S)
+                return 0
+    return 0  # no drive: nothing to do
+
+
+def usb_partitions(blocks: Path) -> list[Path]:
+    """Partitions of USB drives, but not of the card the box runs from."""
+    own = {os.path.realpath(f"/run/edge-{name}") for name in ("first", "data")}
+    found = []
+    for block in sorted(blocks.iterdir()):
+        is_usb = "/usb" in os.path.realpath(block)
+        device = Path("/dev") / block.name
+        if is_usb and (block / "partition").exists() and str(device) not in own:
+            found.append(device)
+    return found
+
+
+def keep(latest: Path, folder: Path) -> None:
+    """Copy `latest` into `folder` under its own time; forget the oldest."""
+    folder.mkdir(exist_ok=True)
+    made = int(latest.stat().st_mtime)
+    target = folder / f"backup-{made}"
+    if not target.exists():
+        shutil.copyfile(latest, folder / "part")
+        (folder / "part").replace(target)
+    for old in sorted(folder.glob("backup-*"))[:-GENERATIONS]:
+        old.unlink()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,344 @@
+"""The box in an emulator, with a firmware that starts system A or B as a board's firmware does.
+
+The image's own kernel, first code and command line run; the test only adds a console and a root
+shell on a port that no board has. One emulator at a time: two would starve each other.
+"""
+
+import contextlib
+import re
+import shutil
+import socket
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import Self
+
+IMAGES = Path(__file__).parents[2] / "build" / "image"
+FIRST_AT = 4 * 1024 * 1024  # where the card's first partition begins
+SYSTEM_PARTITIONS = {2: "a", 3: "b"}
+
+BOOT_PATIENCE_S = 300.0  # an emulated board is some twenty times slower than a real one
+SHELL_PATIENCE_S = 120.0
+_POLL_S = 0.2
+
+
+def free_port() -> int:
+    with socket.socket() as chosen:
+        chosen.bind(("127.0.0.1", 0))
+        port: int = chosen.getsockname()[1]
+        return port
+
+
+def qemu() -> str:
+    found = shutil.which("qemu-system-aarch64")
+    assert found, "qemu-system-aarch64 is missing (Debian: apt install qemu-system-arm)"
+    return found
+
+
+class Card:
+    """A disk image as a card: its partitions, and the files on the FAT ones (by mtools)."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @classmethod
+    def flash(cls, image: Path, path: Path, mib: int = 2048) -> "Card":
+        """A fresh card of `mib` MiB with the image on it."""
+        subprocess.run(["cp", "--sparse=always", str(image), str(path)], check=True)
+        with path.open("r+b") as card:
+            card.truncate(mib * 1024 * 1024)
+        return cls(path)
+
+    def copy(self, path: Path) -> "Card":
+        subprocess.run(["cp", "--sparse=always", str(self.path), str(path)], check=True)
+        return Card(path)
+
+    def start_of(self, number: int) -> int:
+        """First byte of partition `number`, from the partition table."""
+        with self.path.open("rb") as card:
+            card.seek(446 + 16 * (number - 1) + 8)
+            return int.from_bytes(card.read(4), "little") * 512
+
+    def size_of(self, number: int) -> int:
+        with self.path.open("rb") as card:
+            card.seek(446 + 16 * (number - 1) + 12)
+            return int.from_bytes(card.read(4), "little") * 512
+
+    def read(self, number: int, name: str) -> bytes:
+        done = subprocess.run(
+            ["mtype", "-i", f"{self.path}@@{self.start_of(number)}", f"::/{name}"],
+            capture_output=True,
+            check=True,
+        )
+        return done.stdout
+
+    def write(self, number: int, name: str, content: bytes) -> None:
+        subprocess.run(
+            ["mcopy", "-o", "-i", f"{self.path}@@{self.start_of(number)}", "-", f"::/{name}"],
+            input=content,
+            check=True,
+        )
+
+    def names(self, number: int) -> set[str]:
+        done = subprocess.run(
+            ["mdir", "-b", "-i", f"{self.path}@@{self.start_of(number)}", "::/"],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        return {line.removeprefix("::/").strip() for line in done.stdout.splitlines()}
+
+    def boot_partition(self, *, trial: bool) -> int:
+        """Which partition a board's firmware would start from, by autoboot.txt."""
+        section, found = "all", 1
+        for line in self.read(1, "autoboot.txt").decode().split():
+            if line.startswith("["):
+                section = line.strip("[]")
+            elif line.startswith("boot_partition=") and (
+                section == "all" or (trial and section == "tryboot")
+            ):
+                found = int(line.partition("=")[2])
+        return found
+
+
+class Machine:
+    """A board with `card` in it. `stick` is a TCP port where a serial device speaks."""
+
+    def __init__(
+        self,
+        card: Card,
+        folder: Path,
+        *,
+        stick: int | None = None,
+        network: bool = True,
+        memory_mib: int = 1024,
+        more_kernel: str = "",
+        more_devices: tuple[str, ...] = (),
+    ) -> None:
+        self.card = card
+        self.folder = folder
+        self.stick = stick
+        self.network = network
+        self.memory_mib = memory_mib
+        self.more_kernel = more_kernel
+        self.more_devices = more_devices
+        self.http_port = free_port()
+        self.trial_next = False
+        self.system = ""
+        self.started_s = 0.0
+        self._qemu: subprocess.Popen[bytes] | None = None
+        self._shell: socket.socket | None = None
+        self._heard = b""
+        self._starts = 0
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def __enter__(self) -> Self:
+        self.power_on()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.power_off()
+
+    @property
+    def console_file(self) -> Path:
+        return self.folder / f"console-{self._starts}.log"
+
+    def console(self) -> str:
+        return self.console_file.read_text(errors="replace") if self.console_file.exists() else ""
+
+    def power_on(self) -> None:
+        """Firmware: choose the partition, load kernel, first code and command line from it."""
+        self._starts += 1
+        number = self.card.boot_partition(trial=self.trial_next)
+        self.trial_next = False  # a trial counts for one start
+        self.system = SYSTEM_PARTITIONS[number]
+        for name in ("vmlinuz", "initrd"):
+            (self.folder / name).write_bytes(self.card.read(number, name))
+        line = self.card.read(number, "cmdline.txt").decode().strip()
+        line = line.replace("console=tty1", "console=ttyAMA0")
+        shell = self.folder / "shell"
+        shell.unlink(missing_ok=True)
+        self._qemu = subprocess.Popen(
+            [
+                *(qemu(), *self._board(), *self._devices(shell)),
+                *("-kernel", str(self.folder / "vmlinuz"), "-initrd", str(self.folder / "initrd")),
+                *("-append", f"{line} systemd.debug_shell=hvc0 {self.more_kernel}"),
+            ],
+            stdin=subprocess.DEVNULL,
+            stdout=(self.folder / "qemu.log").open("ab"),
+            stderr=subprocess.STDOUT,
+        )
+        self.started_s = time.monotonic()
+        self._shell = None
+
+    def _board(self) -> list[str]:
+        return [
+            *("-M", "virt", "-cpu", "cortex-a72", "-smp", "2", "-m", str(self.memory_mib)),
+            *("-accel", "tcg,thread=multi", "-display", "none", "-monitor", "none", "-no-reboot"),
+        ]
+
+    def _devices(self, shell: Path) -> list[str]:
+        forward = f"hostfwd=tcp:127.0.0.1:{self.http_port}-:80"
+        isolated = "" if self.network else ",restrict=on"
+        wanted = [
+            *("-drive", f"file={self.card.path},format=raw,if=none,id=card,discard=unmap"),
+            *("-device", "virtio-blk-pci,drive=card"),
+            *("-netdev", f"user,id=lan,{forward}{isolated}"),
+            *("-device", "virtio-net-pci,netdev=lan,romfile="),
+            *("-device", "virtio-rng-pci", "-device", "i6300esb", "-device", "qemu-xhci"),
+            *("-serial", f"file:{self.console_file}"),
+            *("-chardev", f"socket,id=shell,path={shell},server=on,wait=off"),
+            *("-device", "virtio-serial-pci", "-device", "virtconsole,chardev=shell"),
+        ]
+        if self.stick is not None:
+            wanted += ["-chardev", f"socket,id=stick,host=127.0.0.1,port={self.stick}"]
+            wanted += ["-device", "usb-serial,chardev=stick,always-plugged=on"]
+        return [*wanted, *self.more_devices]
+
+    # --- what a person does -----------------------------------------------------------------------
+
+    def pull_the_plug(self) -> None:
+        """As a power cut: the emulator is killed in mid-write."""
+        if self._qemu is not None:
+            self._qemu.kill()
+            self._qemu.wait()
+        self._hang_up()
+
+    def power_off(self) -> None:
+        if self._qemu is not None and self._qemu.poll() is None:
+            self._qemu.terminate()
+            try:
+                self._qemu.wait(20)
+            except subprocess.TimeoutExpired:
+                self.pull_the_plug()
+        self._hang_up()
+
+    def wait_ended(self, patience_s: float = BOOT_PATIENCE_S) -> str:
+        """Wait until the guest restarts or stops; how: "trial", "restart" or "off"."""
+        assert self._qemu is not None
+        self._qemu.wait(patience_s)
+        self._hang_up()
+        said = self.console()
+        if re.search(r"Restarting system with command '0 tryboot'", said):
+            self.trial_next = True
+            return "trial"
+        return "restart" if "Restarting system" in said else "off"
+
+    def go_on(self, patience_s: float = BOOT_PATIENCE_S) -> str:
+        """The guest restarts itself: wait for that, and be its firmware."""
+        how = self.wait_ended(patience_s)
+        self.power_on()
+        return how
+
+    # --- what is seen from outside ----------------------------------------------------------------
+
+    def get(self, path: str = "/") -> tuple[int, str]:
+        """Status and body of a page, as a browser on the LAN would fetch it."""
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{self.http_port}{path}", headers={"Host": "flexbox.local"}
+        )
+        try:
+            with urllib.request.urlopen(request, timeout=20) as answer:
+                return answer.status, answer.read().decode(errors="replace")
+        except urllib.error.HTTPError as refused:
+            return refused.code, refused.read().decode(errors="replace")
+
+    def wait_for_page(self, patience_s: float = BOOT_PATIENCE_S) -> float:
+        """Seconds from power to the first good answer of the page."""
+        last = "nothing"
+        while time.monotonic() - self.started_s < patience_s:
+            self._still_on()
+            with contextlib.suppress(OSError):
+                status, body = self.get()
+                if status == 200:
+                    return time.monotonic() - self.started_s
+                last = f"{status} {body[:200]}"
+            time.sleep(1)
+        raise TimeoutError(f"no page within {patience_s:.0f} s (last: {last}); {self.console_file}")
+
+    # --- what is seen from inside -----------------------------------------------------------------
+
+    def run(self, command: str, patience_s: float = SHELL_PATIENCE_S) -> str:
+        """Run a command in the guest as root; its output. Raises AssertionError where it fails."""
+        code, said = self.try_run(command, patience_s)
+        assert code == 0, f"{command!r} ended with {code}:\n{said}"
+        return said
+
+    def try_run(self, command: str, patience_s: float = SHELL_PATIENCE_S) -> tuple[int, str]:
+        self._connect(BOOT_PATIENCE_S)
+        mark = f"E{time.monotonic_ns()}"
+        self._heard = b""
+        self._say(f"{{ {command}\n}} 2>&1; printf '\\n%s %s\\n' {mark} $?\n")
+        said = self._hear(rb"\n" + mark.encode() + rb" (\d+)\r?\n", patience_s)
+        code = int(re.findall(rb"(\d+)\r?\n$", said)[-1])
+        text = said.decode(errors="replace").replace("\r", "")
+        return code, text.rsplit(f"\n{mark}", 1)[0].strip()
+
+    def wait_until(self, command: str, patience_s: float = BOOT_PATIENCE_S) -> str:
+        """Repeat a command in the guest until it succeeds; its output."""
+        end = time.monotonic() + patience_s
+        while True:
+            code, said = self.try_run(command)
+            if code == 0:
+                return said
+            if time.monotonic() > end:
+                raise TimeoutError(f"{command!r} still ends with {code}:\n{said}")
+            time.sleep(2)
+
+    def _connect(self, patience_s: float) -> None:
+        if self._shell is not None:
+            return
+        end = time.monotonic() + patience_s
+        while True:
+            self._still_on()
+            try:
+                shell = socket.socket(socket.AF_UNIX)
+                shell.settimeout(_POLL_S)
+                shell.connect(str(self.folder / "shell"))
+                break
+            except OSError:
+                if time.monotonic() > end:
+                    raise
+                time.sleep(_POLL_S)
+        self._shell = shell
+        quiet = "stty -echo; PS1=; PS2=; export TERM=dumb SYSTEMD_COLORS=0 SYSTEMD_PAGER=cat\n"
+        while True:  # typed before the shell is there, it would be lost
+            self._heard = b""
+            self._say(quiet + "echo here''i-am\n")
+            try:
+                self._hear(rb"herei-am\r?\n", 5)
+            except TimeoutError:
+                if time.monotonic() > end:
+                    raise
+            else:
+                return
+
+    def _say(self, text: str) -> None:
+        assert self._shell is not None
+        self._shell.sendall(text.encode())
+
+    def _hear(self, pattern: bytes, patience_s: float) -> bytes:
+        assert self._shell is not None
+        end = time.monotonic() + patience_s
+        while True:
+            found = re.search(pattern, self._heard)
+            if found:
+                said, self._heard = self._heard[: found.end()], self._heard[found.end() :]
+                return said
+            if time.monotonic() > end:
+                raise TimeoutError(f"{pattern!r} not heard; last: {self._heard[-400:]!r}")
+            self._still_on()
+            with contextlib.suppress(TimeoutError):
+                self._heard += self._shell.recv(65536)
+
+    def _hang_up(self) -> None:
+        if self._shell is not None:
+            self._shell.close()
+            self._shell = None
+
+    def _still_on(self) -> None:
+        assert self._qemu is not None
+        if self._qemu.poll() is not None:
+            raise RuntimeError(f"the emulator ended; see {self.console_file}")

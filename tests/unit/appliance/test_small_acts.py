@@ -1,0 +1,107 @@
+"""The small programs of the image: the doors, the clock, the release list, backups, the card."""
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from edge.appliance import card, door, healthy, release, update, usb_backup, web_time
+from edge.appliance.identity import Places
+
+PLACES = Places(Path("/nonexistent"), Path("/nonexistent"), Path("/nonexistent"))
+README = Path(__file__).parents[3] / "systemd" / "README.md"
+BOX = {"board": "pi", "version": 100}
+
+
+@pytest.mark.parametrize("said", ["", "[]", "{}", '{"act": "format-card"}', '{"act": 1}', "x" * 99])
+def test_what_is_not_an_act_is_refused(said: str) -> None:
+    answer = door.answer(said, PLACES)
+    assert answer["ok"] is False
+
+
+@pytest.mark.parametrize(
+    "request_of",
+    [{"act": "name", "name": "a b; reboot"}, {"act": "stick", "device": "/etc/passwd"}],
+)
+def test_impossible_wishes_are_refused(request_of: dict[str, str]) -> None:
+    assert door.answer(json.dumps(request_of), PLACES)["ok"] is False
+
+
+def test_a_missing_field_is_said_without_a_value() -> None:
+    assert "KeyError" in door.answer('{"act": "name"}', PLACES)["text"]
+
+
+def test_the_name_is_kept(tmp_path: Path) -> None:
+    places = Places(tmp_path, tmp_path, tmp_path)
+    assert door.answer('{"act": "name", "name": "attic"}', places)["ok"] is True
+    assert (tmp_path / "hostname").read_text() == "attic\n"
+
+
+def test_every_act_is_documented() -> None:
+    text = README.read_text()
+    for act in door.ACTS:
+        assert f"`{act}`" in text, act
+
+
+def test_networks_with_colons_are_read() -> None:
+    assert door._terse(r"a\:b\\c:70:WPA2") == ["a:b\\c", "70", "WPA2"]
+
+
+def test_the_date_of_a_web_server_is_read() -> None:
+    found = web_time.date_of("Mon, 23 Nov 2026 05:00:00 GMT")
+    assert found == datetime(2026, 11, 23, 5, tzinfo=UTC)
+    assert web_time.date_of("yesterday") is None
+
+
+def test_only_verified_servers_are_asked_for_the_time(tmp_path: Path) -> None:
+    (tmp_path / "sources").write_text("http://plain.example\nhttps://good.example\n\n")
+    found = web_time.addresses(tmp_path / "sources", tmp_path / "absent")
+    assert found == ["https://good.example"]
+
+
+def test_only_a_newer_release_for_this_board_is_fetched() -> None:
+    listed = {"pi": {"version": 101}, "toaster": {"version": 999}}
+    assert release.newest_for(json.dumps(listed).encode(), BOX) == {"version": 101}
+    assert release.newest_for(b'{"pi": {"version": 100}}', BOX) is None
+    assert release.newest_for(b'{"toaster": {"version": 999}}', BOX) is None
+
+
+def test_a_release_address_without_encryption_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "box").write_text(json.dumps(BOX))
+    with pytest.raises(ValueError, match="https"):
+        release.fetch("http://plain.example/", tmp_path / "box", tmp_path)
+
+
+def test_backups_are_kept_for_some_generations(tmp_path: Path) -> None:
+    folder = tmp_path / "drive"
+    folder.mkdir()
+    for made in range(20):
+        (folder / f"backup-{made:02}").touch()
+    latest = tmp_path / "latest"
+    latest.write_text("new")
+    usb_backup.keep(latest, folder)
+    kept = sorted(path.name for path in folder.iterdir())
+    assert len(kept) == usb_backup.GENERATIONS
+    assert any((folder / name).read_text() == "new" for name in kept)
+
+
+def test_the_next_start_is_written_in_one_piece(tmp_path: Path) -> None:
+    (tmp_path / "autoboot.txt").write_text(card.autoboot("a"))
+    card.start_with(tmp_path, "b")
+    text = (tmp_path / "autoboot.txt").read_text()
+    assert text.index("boot_partition=3") < text.index("[tryboot]") < text.index("boot_partition=2")
+    assert [path.name for path in tmp_path.iterdir()] == ["autoboot.txt"]
+
+
+def test_the_image_starts_with_system_a() -> None:
+    shipped = Path(__file__).parents[3] / "image" / "boot" / "autoboot.txt"
+    assert shipped.read_text() == card.autoboot("a")
+
+
+def test_a_box_that_is_not_on_trial_never_gives_way() -> None:
+    update.give_way()  # card.TRIAL does not exist on this machine: nothing is restarted
+
+
+def test_silence_is_unhealthy(tmp_path: Path) -> None:
+    assert "does not answer" in healthy.agent_fault(tmp_path / "no.sock")
