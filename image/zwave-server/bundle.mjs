@@ -5,6 +5,7 @@
 // NODE_MODULES is what `npm ci --ignore-scripts` made of this folder's package-lock.json. OUT is
 // replaced. Only the serial binding differs between architectures, so any machine can bundle for
 // any other. The same input gives the same bytes and times: SOURCE_DATE_EPOCH sets the latter.
+import { realpathSync } from "node:fs";
 import { cp, mkdir, readFile, readdir, rename, rm, utimes, writeFile } from "node:fs/promises";
 import { createRequire } from "node:module";
 import path from "node:path";
@@ -38,8 +39,10 @@ if (!modules || !out || !BINDINGS[architecture] || process.argv.length !== 5) {
   console.error("usage: node bundle.mjs NODE_MODULES OUT x64|arm64");
   process.exit(2);
 }
-const from = (...parts) => path.resolve(modules, ...parts);
-const require = createRequire(from("..", "package.json"));
+// The bundle names each module by its path from here: the same wherever the packages lie.
+const home = path.dirname(realpathSync(modules));
+const from = (...parts) => path.join(home, "node_modules", ...parts);
+const require = createRequire(path.join(home, "package.json"));
 const building = `${path.resolve(out)}.new`;
 const into = (...parts) => path.join(building, ...parts);
 
@@ -59,6 +62,7 @@ async function bundleServer() {
   const { metafile } = await build({
     entryPoints: [from("@zwave-js/server/dist-esm/bin/server.js")],
     outfile: into("server", "bin", "zwave-server.cjs"),
+    absWorkingDir: home,
     bundle: true,
     platform: "node",
     target: "node24",
@@ -108,7 +112,7 @@ async function copyDeviceDatabase() {
 async function writeLicences(inputs) {
   const folders = new Set(["@zwave-js/config", "@serialport/bindings-cpp"].map((n) => from(n)));
   for (const input of inputs) {
-    const folder = /^.*node_modules\/(?:@[^/]+\/)?[^/]+/.exec(path.resolve(input))?.[0];
+    const folder = /^.*node_modules\/(?:@[^/]+\/)?[^/]+/.exec(path.resolve(home, input))?.[0];
     if (folder) folders.add(folder);
   }
   const chapters = [];
