@@ -4,7 +4,7 @@ A password travels towards the agent only, as a SecretStr: no repr, log or error
 """
 
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import Field, SecretStr, field_serializer
 
@@ -19,11 +19,13 @@ type NewPassword = Annotated[
 type AnyPassword = Annotated[SecretStr, Field(min_length=1, max_length=PASSWORD_CHARACTERS_MAX)]
 
 
-class _Secretive(Message):
+class Secretive(Message):
     """A request that carries secrets: shown only where it is turned into JSON for the agent."""
 
     @field_serializer("*", when_used="json", check_fields=False)
-    def _reveal(self, value: object) -> object:
+    def _reveal(self, value: Any) -> Any:
+        if isinstance(value, dict):
+            return {name: self._reveal(each) for name, each in value.items()}
         return value.get_secret_value() if isinstance(value, SecretStr) else value
 
 
@@ -49,16 +51,16 @@ class Front(Message):
     clock_trusted: bool
 
 
-class ClaimRequest(_Secretive):
+class ClaimRequest(Secretive):
     password: NewPassword
     code: Annotated[str, Field(max_length=64)] = ""
 
 
-class LogInRequest(_Secretive):
+class LogInRequest(Secretive):
     password: AnyPassword
 
 
-class ChangePasswordRequest(_Secretive):
+class ChangePasswordRequest(Secretive):
     current: AnyPassword
     new: NewPassword
 

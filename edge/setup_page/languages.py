@@ -48,6 +48,24 @@ class Words:
             return f"{self.number(value_w)} W"
         return f"{self.number(value_w / 1000, 2)} kW"
 
+    def value(self, value: float | None, unit: str) -> str:
+        """A measured value with its unit; a dash where there is none."""
+        if value is None:
+            return "–"
+        if unit == "W":
+            return self.power(value)
+        digits = 0 if abs(value) >= 100 else 1 if abs(value) >= 10 else 2
+        return f"{self.number(value, digits)} {unit}".rstrip()
+
+    def energy(self, value_kwh: float) -> str:
+        return f"{self.number(value_kwh, 1)} kWh"
+
+    def refusal(self, problem: Exception) -> str:
+        """Why something was refused, in this language where the reason has a code."""
+        code = getattr(problem, "code", "away")
+        said = getattr(problem, "text", "") or str(problem)
+        return self.first(f"problem.{code}", otherwise=said or self("problem.fault"))
+
     def age(self, seconds: float) -> str:
         """How long ago, in the largest unit that fits."""
         for unit, length_s in (("days", 86400), ("hours", 3600), ("minutes", 60)):

@@ -1,7 +1,9 @@
 // The little that plain forms cannot do. No inline script exists; everything hangs on data- attributes.
 "use strict";
 (() => {
-  const lang = document.documentElement.lang;
+  // The page's language, as the browser's own country writes it: 14:05 or 2:05 pm.
+  const plain = document.documentElement.lang;
+  const lang = navigator.languages.find((each) => each.startsWith(plain)) ?? plain;
 
   const actions = {
     // Show or hide what is typed into a password field.
@@ -47,9 +49,107 @@
     for (const button of document.querySelectorAll("button[aria-busy]")) button.removeAttribute("aria-busy");
   });
 
+  // Parts of a form that matter only for one answer.
+  const showFitting = (form) => {
+    for (const part of form.querySelectorAll("[data-only-if]")) {
+      const [name, wanted] = part.dataset.onlyIf.split("=");
+      const field = form.querySelector(`[name="${CSS.escape(name)}"]:checked`) ?? form.elements[name];
+      part.hidden = (field?.value ?? "") !== wanted;
+    }
+  };
+  for (const form of document.forms) showFitting(form);
+  document.addEventListener("change", (event) => event.target.form && showFitting(event.target.form));
+
+  // A photo of a SmartStart label becomes its digits, on the phone itself; the photo goes nowhere.
+  const PHOTO_EDGE_MAX = 1600;
+  const load = (address) =>
+    new Promise((done, failed) => {
+      const script = Object.assign(document.createElement("script"), { src: address, onload: done, onerror: failed });
+      document.head.append(script);
+    });
+  const digitsIn = async (photo, reader) => {
+    if (!globalThis.jsQR) await load(reader);
+    const image = await createImageBitmap(photo);
+    for (const edge of [PHOTO_EDGE_MAX, PHOTO_EDGE_MAX / 2, PHOTO_EDGE_MAX / 4]) {
+      const scale = Math.min(1, edge / Math.max(image.width, image.height));
+      const canvas = document.createElement("canvas");
+      [canvas.width, canvas.height] = [Math.round(image.width * scale), Math.round(image.height * scale)];
+      const context = canvas.getContext("2d", { willReadFrequently: true });
+      context.drawImage(image, 0, 0, canvas.width, canvas.height);
+      const pixels = context.getImageData(0, 0, canvas.width, canvas.height);
+      const found = globalThis.jsQR(pixels.data, canvas.width, canvas.height);
+      if (found?.data) return found.data;
+    }
+    return null;
+  };
+  for (const field of document.querySelectorAll("[data-reads-code]")) {
+    field.addEventListener("change", async () => {
+      const said = document.getElementById("photo-said");
+      const code = await digitsIn(field.files[0], field.dataset.reader).catch(() => null);
+      said.hidden = false;
+      said.className = code ? "said" : "problem";
+      said.textContent = code ? field.dataset.found : field.dataset.none;
+      if (code) document.getElementById(field.dataset.readsCode).value = code;
+    });
+  }
+
+  // One day of one sensor.
+  const chart = document.getElementById("chart");
+  const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+  const draw = async () => {
+    const answer = await fetch(chart.dataset.series);
+    if (!answer.ok) return;
+    const series = await answer.json();
+    const start = Date.parse(series.start) / 1000;
+    const times = series.values.map((_, at) => start + at * series.resolution_s);
+    chart.replaceChildren();
+    if (!series.values.some((value) => value !== null)) {
+      chart.textContent = chart.dataset.empty;
+      return;
+    }
+    const axis = { stroke: colour("--soft"), grid: { stroke: colour("--line"), width: 1 }, ticks: { show: false } };
+    const clock = new Intl.DateTimeFormat(lang, { hour: "2-digit", minute: "2-digit" });
+    new uPlot(
+      {
+        width: chart.clientWidth,
+        height: chart.clientHeight,
+        legend: { show: false },
+        cursor: { drag: { x: false, y: false } },
+        scales: { x: { time: true } },
+        axes: [
+          { ...axis, values: (_, ticks) => ticks.map((at) => clock.format(new Date(at * 1000))) },
+          { ...axis, size: 56, values: (_, ticks) => ticks.map((v) => `${v} ${series.unit}`) },
+        ],
+        series: [
+          {},
+          { stroke: colour("--lead"), width: 2, fill: colour("--lead-wash"), points: { show: false }, spanGaps: false },
+        ],
+      },
+      [times, series.values],
+      chart,
+    );
+  };
+  if (chart) {
+    draw();
+    setInterval(() => document.hidden || draw(), 60000);
+    matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
+    addEventListener("resize", draw);
+  }
+
+  // Live values of the map are put beside rows that somebody may be editing.
+  const putValues = () => {
+    for (const fresh of document.querySelectorAll("[data-value-of]")) {
+      const shown = document.querySelector(`[data-value="${CSS.escape(fresh.dataset.valueOf)}"]`);
+      if (shown) shown.textContent = fresh.textContent;
+    }
+  };
+
   const reload = document.querySelector("[data-reload-s]");
   if (reload) setTimeout(() => location.reload(), Number(reload.dataset.reloadS) * 1000);
 
   localTimes(document);
-  document.addEventListener("htmx:after:swap", () => localTimes(document));
+  document.addEventListener("htmx:after:swap", () => {
+    localTimes(document);
+    putValues();
+  });
 })();

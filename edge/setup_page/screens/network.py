@@ -1,0 +1,131 @@
+"""The Z-Wave network: adding and removing devices with live steps, and everything about one device.
+
+What goes on is kept by the agent, so a closed browser finds it again where it was.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Annotated
+from urllib.parse import quote
+
+from fastapi import APIRouter, Form, Request
+from fastapi.sse import EventSourceResponse, ServerSentEvent
+from starlette.responses import Response
+
+from edge.contract.setup import DeviceView, MetersView, NetworkRequest, NetworkTask
+from edge.errors import EdgeError, Unreachable
+from edge.setup_page.agent_link import SaysNo
+from edge.setup_page.screens.flow import step_while_new
+from edge.setup_page.view import SignedIn, TheView, see_other
+
+router = APIRouter()
+
+LONG_POLL_S = 20.0
+DEVICE_ANSWERS_WITHIN_S = 30.0  # three tries of a device at the edge of the network
+_BREATH_S = 1.0
+
+type Key = Annotated[str, Form(max_length=200)]
+type Text = Annotated[str, Form(max_length=500)]
+
+_AT_ONCE = frozenset({"ping", "rename", "interval", "switch_test"})
+
+
+@router.get("/network/add")
+async def show_add(request: Request, view: TheView, _: SignedIn) -> Response:
+    """By the device's button, or by the code on it."""
+    return await view.page(
+        request, "network_add.html", step=step_while_new(request, 3), problem=None
+    )
+
+
+@router.post("/network/do")
+async def act(
+    request: Request,
+    view: TheView,
+    who: SignedIn,
+    doing: Annotated[str, Form(max_length=20)],
+    device: Key = "",
+    text: Text = "",
+    seconds: Annotated[int, Form(ge=0, le=86400)] = 0,
+) -> Response:
+    """Start something, or answer what the network asks."""
+    wanted = NetworkRequest.model_validate(
+        {"doing": doing, "device": device, "text": text.strip(), "seconds": seconds}
+    )
+    try:
+        await view.link.do("POST", "/network", wanted, who, DEVICE_ANSWERS_WITHIN_S)
+    except (SaysNo, Unreachable) as problem:
+        if isinstance(problem, SaysNo) and problem.status == 401:
+            raise
+        if doing == "add_code":
+            return await view.page(
+                request,
+                "network_add.html",
+                422,
+                step=step_while_new(request, 3),
+                problem=problem,
+            )
+        raise
+    if doing in _AT_ONCE and device:
+        return see_other(f"/device/{quote(device)}", f"did_{doing}")
+    return see_other("/network")
+
+
+@router.get("/network")
+async def show_task(request: Request, view: TheView, who: SignedIn) -> Response:
+    """What the network is doing, live."""
+    task = await view.link.get("/network?since=-1", NetworkTask, who)
+    return await view.page(request, "network.html", task=task, step=step_while_new(request, 3))
+
+
+@router.get("/network/events", response_class=EventSourceResponse)
+async def follow(
+    request: Request, view: TheView, who: SignedIn, since: int = -1
+) -> AsyncIterator[ServerSentEvent]:
+    """The task as it changes, one piece of page per change; ends with the task."""
+    while not await request.is_disconnected():
+        try:
+            task = await view.link.get(
+                f"/network?since={since}", NetworkTask, who, LONG_POLL_S + 10
+            )
+        except EdgeError:
+            await asyncio.sleep(_BREATH_S)
+            continue
+        if task.revision != since or task.left_s is not None:
+            since = task.revision
+            piece = view.piece(request, "_task.html", task=task)
+            yield ServerSentEvent(raw_data=piece)
+        if task.is_over:
+            yield ServerSentEvent(event="over", raw_data="over")
+            return
+
+
+@router.get("/device/{family}/{device:path}")
+async def show_device(
+    request: Request, view: TheView, who: SignedIn, family: str, device: str
+) -> Response:
+    """One device: how it is, and what can be done with it."""
+    meters = await view.link.get("/meters", MetersView, who)
+    found = _find(meters, f"{family}/{device}")
+    return await view.page(
+        request,
+        "device.html",
+        device=found,
+        hops=_hops(found, meters),
+        step=step_while_new(request, 3),
+    )
+
+
+def _find(meters: MetersView, key: str) -> DeviceView:
+    for device in meters.devices:
+        if device.key == key:
+            return device
+    raise SaysNo(404, "not_found")
+
+
+def _hops(device: DeviceView, meters: MetersView) -> list[str]:
+    """The names of the devices that pass this one's messages on, nearest to the box first."""
+    route = device.details.get("route")
+    names = {each.device: each.name for each in meters.devices}
+    found = str(route).split(",") if route else []
+    return [names.get(each.strip(), each.strip()) for each in found]

@@ -1,0 +1,318 @@
+"""Rooms behind the door for the stand: a small house that answers as the agent's rooms do.
+
+What a test wants changed it changes on the object; what the page asked for is in `asked`.
+"""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from aiohttp import web
+
+from edge.agent_api.door import answer
+from edge.agent_api.refusals import NotAllowed
+from edge.contract import FlexMeasuresStatus
+from edge.contract.care import LiveRow, LiveView, Series
+from edge.contract.setup import (
+    Account,
+    AssetChoice,
+    ChannelView,
+    DeviceView,
+    FamilyFound,
+    FamilyView,
+    FieldView,
+    FoundChoice,
+    MapRow,
+    MapView,
+    MetersView,
+    NetworkStep,
+    NetworkTask,
+    PairingView,
+    SensorView,
+    StickView,
+    TermView,
+)
+
+NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
+HEM = "zwave/7e570001-2"
+PLUG = "zwave/7e570001-3"
+
+
+def unpaired() -> FlexMeasuresStatus:
+    return FlexMeasuresStatus(
+        paired=False,
+        url=None,
+        paired_as=None,
+        server_version=None,
+        site=None,
+        sensors=0,
+        last_accepted=None,
+        slots_accepted=0,
+        slots_waiting=0,
+        slots_rejected=0,
+        oldest_waiting=None,
+        catching_up_percent=None,
+        last_error=None,
+        advice=None,
+    )
+
+
+def device(key: str, name: str, model: str, **more: Any) -> DeviceView:
+    family, _, ident = key.partition("/")
+    known: dict[str, Any] = {
+        "state": "alive",
+        "last_seen": NOON,
+        "is_switch": False,
+        "is_on": None,
+        "power_w": None,
+        "details": {},
+        "may": ["ping", "interview", "rename", "interval", "replace", "remove"],
+    }
+    return DeviceView(
+        key=key, family=family, device=ident, name=name, model=model, **(known | more)
+    )
+
+
+def idle() -> NetworkTask:
+    return task(is_over=True, went_well=None, outcome="idle")
+
+
+def task(**more: Any) -> NetworkTask:
+    known: dict[str, Any] = {
+        "revision": 1,
+        "doing": "add",
+        "device": "",
+        "steps": [NetworkStep(code="started")],
+        "waits_for": "",
+        "asks": [],
+        "left_s": None,
+        "percent": None,
+        "is_over": False,
+        "went_well": None,
+        "outcome": "",
+    }
+    return NetworkTask(**(known | more))
+
+
+class House:
+    """Everything the rooms answer, as plain attributes."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, Any]] = []
+        self.pairing = PairingView(status=unpaired(), account=None)
+        self.account = Account(
+            url="https://demo.flexmeasures.io",
+            email="box@example.org",
+            server_version="1.0.1",
+            assets=[
+                AssetChoice(asset_id=3, name="Home of the Smiths", kind="building", sensors=4),
+                AssetChoice(asset_id=9, name="Old box", kind="site", was_a_box=True, sensors=7),
+            ],
+            may_create=True,
+            may_do_more=True,
+        )
+        self.refusal: tuple[str, int] | None = None
+        self.meters = MetersView(
+            families=[
+                FamilyView(family="zwave", in_use=True, state="running", fields=[]),
+                FamilyView(family="smappee", in_use=False, state="", fields=smappee_fields()),
+                FamilyView(family="homeassistant", in_use=False, state="", fields=[]),
+                FamilyView(family="p1", in_use=False, state="", fields=[]),
+            ],
+            devices=[
+                device(
+                    HEM,
+                    "Main meter",
+                    "AEON Labs ZW095 Home Energy Meter",
+                    power_w=1342.5,
+                    details={"route": "3", "signal_dbm": -71.0, "security": "S2", "far": True},
+                ),
+                device(
+                    PLUG,
+                    "Boiler",
+                    "Aeotec ZW175 Smart Switch 7",
+                    is_switch=True,
+                    is_on=True,
+                    power_w=812.0,
+                    details={"signal_dbm": -54.0, "security": "S2", "report_interval_s": 30.0},
+                    may=["ping", "interview", "rename", "interval", "switch_test", "replace"],
+                ),
+                device(
+                    "zwave/7e570001-4",
+                    "<script>alert(1)</script>",
+                    "<b>unknown</b>",
+                    state="dead",
+                    last_seen=NOON - timedelta(hours=7),
+                    may=["ping", "replace", "remove_failed"],
+                ),
+            ],
+            stick=StickView(code="ready", text="Aeotec Z-Stick 7, firmware 7.18"),
+        )
+        self.task = idle()
+        phases = [(f"{HEM}/{n}", 1) for n in (1, 2, 3)]
+        foreign = "<script>alert(1)</script>"
+        self.map = MapView(
+            rows=[
+                row(
+                    "house",
+                    "Whole house",
+                    [(f"{HEM}/1", 1), (f"{HEM}/2", 1), (f"{HEM}/3", 1)],
+                    1342.5,
+                ),
+                row("boiler", "Boiler", [(f"{PLUG}/0", 1)], 812.0),
+                row(
+                    "dead",
+                    "<script>alert(1)</script>",
+                    [("zwave/7e570001-4/0", 1)],
+                    None,
+                    send=False,
+                ),
+            ],
+            channels=[
+                *(channel(f"{HEM}/{n}", "Main meter", f"L{n}", 447.5) for n in (1, 2, 3)),
+                channel(f"{PLUG}/0", "Boiler", "power", 812.0),
+                channel("zwave/7e570001-4/0", "<script>alert(1)</script>", "power", None),
+            ],
+            sensors=[
+                SensorView(sensor_id=11, name="Grid", unit="kW", resolution_s=900, refused=None),
+                SensorView(
+                    sensor_id=12, name="Price", unit="EUR/MWh", resolution_s=3600, refused="unit"
+                ),
+            ],
+        )
+        self.live = LiveView(
+            rows=[
+                live_row("house", "Whole house", 1342.5, 8.42),
+                live_row("boiler", "Boiler", 812.0, 3.1),
+                live_row("dead", "<script>alert(1)</script>", None, None, sends=False),
+            ],
+            waiting=2,
+            oldest_waiting=NOON,
+            last_accepted=NOON,
+            accepted=128,
+            rejected=0,
+            catching_up_percent=None,
+            problem=None,
+            advice=None,
+        )
+
+    def routes(self) -> list[web.RouteDef]:
+        """The rooms' routes."""
+
+        async def get(message: Any) -> web.Response:
+            return answer(message)
+
+        return [
+            web.get("/flexmeasures", lambda _: get(self.pairing)),
+            web.post("/flexmeasures/look", self._look),
+            web.post("/flexmeasures/site", self._noted),
+            web.delete("/flexmeasures", self._noted),
+            web.get("/meters", lambda _: get(self.meters)),
+            web.post("/families/{name}/check", self._check),
+            web.put("/families/{name}", self._noted),
+            web.delete("/families/{name}", self._noted),
+            web.get("/network", lambda _: get(self.task)),
+            web.post("/network", self._noted),
+            web.get("/map", lambda _: get(self.map)),
+            web.put("/map", self._noted),
+            web.get("/live", lambda _: get(self.live)),
+            web.get("/live/series/{ident:.*}", lambda _: get(day())),
+        ]
+
+    async def _noted(self, request: web.Request) -> web.Response:
+        body = await request.text()
+        self.asked.append((f"{request.method} {request.path}", body))
+        self._refuse()
+        return web.Response(status=204)
+
+    async def _look(self, request: web.Request) -> web.Response:
+        await self._noted(request)
+        self.pairing = self.pairing.model_copy(update={"account": self.account})
+        return answer(self.account)
+
+    async def _check(self, request: web.Request) -> web.Response:
+        await self._noted(request)
+        return answer(
+            FamilyFound(
+                devices=["Smappee Infinity"],
+                channels=6,
+                choices=[
+                    FoundChoice(field="locations", value="1", label="Home", preselected=True),
+                    FoundChoice(field="locations", value="2", label="Office", preselected=False),
+                ],
+            )
+        )
+
+    def _refuse(self) -> None:
+        if self.refusal is not None:
+            code, status = self.refusal
+            raise NotAllowed(code, status)
+
+
+def smappee_fields() -> list[FieldView]:
+    def text(name: str, kind: Any = "text", **more: Any) -> FieldView:
+        known: dict[str, Any] = {"required": True, "choices": [], "only_if": None, "value": ""}
+        known["is_kept"] = False
+        return FieldView(name=name, kind=kind, label=f"smappee.{name}", **(known | more))
+
+    cloud = ("way", "cloud")
+    return [
+        text("way", "choice", choices=["cloud", "local"], value="cloud"),
+        text("client_id", only_if=cloud),
+        text("client_secret", "password", only_if=cloud),
+        text("username", only_if=cloud),
+        text("password", "password", only_if=cloud),
+        text("address", only_if=("way", "local")),
+    ]
+
+
+def channel(key: str, device_name: str, name: str, value: float | None) -> ChannelView:
+    return ChannelView(
+        key=key,
+        device=device_name,
+        name=name,
+        quantity="active_power",
+        unit="W",
+        direction="import",
+        value=value,
+        age_s=4.0,
+        repeats=False,
+    )
+
+
+def row(
+    ident: str, name: str, terms: list[tuple[str, int]], value: float | None, *, send: bool = True
+) -> MapRow:
+    return MapRow(
+        ident=ident,
+        name=name,
+        send=send,
+        sensor_id=None,
+        terms=[TermView.model_validate({"channel_key": k, "sign": s}) for k, s in terms],
+        quantity="active_power",
+        unit="W",
+        value=value,
+    )
+
+
+def live_row(
+    ident: str, name: str, value: float | None, today: float | None, *, sends: bool = True
+) -> LiveRow:
+    return LiveRow(
+        ident=ident,
+        name=name,
+        quantity="active_power",
+        unit="W",
+        value=value,
+        age_s=None if value is None else 4.0,
+        today_kwh=today,
+        sends=sends,
+    )
+
+
+def day() -> Series:
+    """A plausible day of a house."""
+    shape = [0.3, 0.25, 0.2, 0.2, 0.25, 0.4, 1.1, 1.6, 1.2, 0.8, 0.6, 0.5]
+    shape += [0.9, 0.7, 0.5, 0.6, 1.2, 2.4, 2.8, 1.9, 1.3, 1.0, 0.7, 0.4]
+    values = [shape[n // 12] * (1 + 0.2 * ((n * 37) % 7 - 3) / 3) for n in range(288)]
+    gaps = [None if 100 <= n < 106 else round(v, 3) for n, v in enumerate(values)]
+    return Series(start=NOON - timedelta(days=1), resolution_s=300, unit="kW", values=gaps)
