@@ -51,6 +51,7 @@ def unpaired() -> FlexMeasuresStatus:
         slots_rejected=0,
         oldest_waiting=None,
         catching_up_percent=None,
+        done_by=None,
         last_error=None,
         advice=None,
     )
@@ -152,20 +153,9 @@ class House:
         foreign = "<script>alert(1)</script>"
         self.map = MapView(
             rows=[
-                row(
-                    "house",
-                    "Whole house",
-                    [(f"{HEM}/1", 1), (f"{HEM}/2", 1), (f"{HEM}/3", 1)],
-                    1342.5,
-                ),
+                row("house", "Whole house", phases, 1342.5),
                 row("boiler", "Boiler", [(f"{PLUG}/0", 1)], 812.0),
-                row(
-                    "dead",
-                    "<script>alert(1)</script>",
-                    [("zwave/7e570001-4/0", 1)],
-                    None,
-                    send=False,
-                ),
+                row("dead", foreign, [("zwave/7e570001-4/0", 1)], None, send=False),
             ],
             channels=[
                 *(channel(f"{HEM}/{n}", "Main meter", f"L{n}", 447.5) for n in (1, 2, 3)),
