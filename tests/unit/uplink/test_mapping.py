@@ -1,0 +1,148 @@
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from edge.errors import Malformed
+from edge.model import Channel, Direction, Kind, Quantity, Sensor, Term
+from edge.uplink.mapping import (
+    Feed,
+    default_mapping,
+    sensors_from_json,
+    sensors_to_json,
+    still_unmapped,
+    turned_for,
+)
+
+FIVE_MINUTES = timedelta(minutes=5)
+IN, OUT = Direction.IMPORT, Direction.EXPORT
+
+
+def watts(endpoint: str = "1", direction: Direction = IN, **more: object) -> Channel:
+    return Channel(
+        "zwave",
+        "7",
+        endpoint,
+        Quantity.ACTIVE_POWER,
+        Kind.INSTANTANEOUS,
+        direction,
+        **more,  # type: ignore[arg-type]
+    )
+
+
+def kilowatt_hours(endpoint: str = "1", direction: Direction = IN, **more: object) -> Channel:
+    return Channel(
+        "zwave",
+        "7",
+        endpoint,
+        Quantity.ACTIVE_ENERGY,
+        Kind.COUNTER,
+        direction,
+        **more,  # type: ignore[arg-type]
+    )
+
+
+def only(channels: list[Channel]) -> Feed:
+    (feed,) = default_mapping(channels)
+    return feed
+
+
+def test_power_feeds_a_kilowatt_sensor_and_its_counter_stands_in() -> None:
+    power, energy = watts(), kilowatt_hours(repeats=watts().key)
+    assert only([power, energy]) == Feed(
+        "zwave/7", "electricity-power 1", "kW", FIVE_MINUTES, (Term(power.key, 1, energy.key),)
+    )
+
+
+def test_whole_device_has_the_plain_name() -> None:
+    assert only([watts("0")]).name == "electricity-power"
+
+
+def test_counter_alone_becomes_power() -> None:
+    energy = kilowatt_hours()
+    feed = only([energy])
+    assert (feed.unit, feed.terms) == ("kW", (Term(energy.key),))
+
+
+def test_what_leaves_the_house_is_subtracted() -> None:
+    taken, given = watts(), watts(direction=OUT)
+    counters = [kilowatt_hours(repeats=taken.key), kilowatt_hours(direction=OUT, repeats=given.key)]
+    assert only([given, taken, *counters]).terms == (
+        Term(taken.key, 1, counters[0].key),
+        Term(given.key, -1, counters[1].key),
+    )
+
+
+def test_signed_power_with_two_counters_has_no_stand_in() -> None:
+    power = watts()
+    counters = [kilowatt_hours(repeats=power.key), kilowatt_hours(direction=OUT, repeats=power.key)]
+    assert only([power, *counters]).terms == (Term(power.key),)
+
+
+def test_channels_that_repeat_others_feed_nothing() -> None:
+    clamp, clamp_energy = watts("1"), kilowatt_hours("1", repeats=watts("1").key)
+    whole = watts("0", repeats=clamp.key)
+    whole_energy = kilowatt_hours("0", repeats=whole.key)
+    assert only([clamp, clamp_energy, whole, whole_energy]).terms == (
+        Term(clamp.key, 1, clamp_energy.key),
+    )
+
+
+def test_gas_and_water_keep_their_unit_and_pace() -> None:
+    gas = replace(kilowatt_hours("2"), quantity=Quantity.GAS, report_interval=timedelta(minutes=50))
+    water = replace(kilowatt_hours("3"), quantity=Quantity.WATER)
+    assert [(f.name, f.unit, f.event_resolution) for f in default_mapping([gas, water])] == [
+        ("gas 2", "m³", timedelta(hours=1)),
+        ("water 3", "m³", FIVE_MINUTES),
+    ]
+
+
+def test_voltages_and_temperatures_stay_in_the_house() -> None:
+    others = [
+        replace(watts(), quantity=quantity)
+        for quantity in Quantity
+        if quantity
+        not in (Quantity.ACTIVE_POWER, Quantity.ACTIVE_ENERGY, Quantity.GAS, Quantity.WATER)
+    ]
+    assert default_mapping(others) == []
+
+
+def test_mapping_does_not_depend_on_the_order_of_channels() -> None:
+    channels = [watts("1"), watts("2"), watts("2", OUT), kilowatt_hours("3")]
+    assert default_mapping(channels) == default_mapping(reversed(channels))
+
+
+def test_only_new_channels_are_still_unmapped() -> None:
+    feeds = default_mapping([watts("1"), watts("2")])
+    known = [Sensor(1, "mine", "kW", FIVE_MINUTES, feeds[0].terms)]
+    assert still_unmapped(feeds, known) == feeds[1:]
+
+
+@pytest.mark.parametrize(
+    ("unit", "attributes", "sign"),
+    [
+        ("kW", {"consumption_is_positive": True}, 1),
+        ("kW", {"consumption_is_positive": False}, -1),
+        ("MW", {}, -1),
+        ("m³", {}, 1),
+    ],
+)
+def test_sign_is_that_of_the_existing_sensor(
+    unit: str, attributes: dict[str, object], sign: int
+) -> None:
+    feed = only([watts()])
+    assert turned_for(feed, attributes, unit)[0].sign == sign
+
+
+def test_mapping_is_kept_as_it_is() -> None:
+    sensor = Sensor(
+        7, "p", "kW", FIVE_MINUTES, (Term("a", -1, "b"), Term("c")), asset_id=3, created_by_box=True
+    )
+    assert sensors_from_json(sensors_to_json([sensor])) == [sensor]
+    assert sensors_from_json(None) == []
+
+
+@pytest.mark.parametrize("kept", [1, [1], [{}], [{"sensor_id": 1}], {"a": 1}])
+def test_mapping_that_cannot_be_read_says_so(kept: object) -> None:
+    with pytest.raises(Malformed):
+        sensors_from_json(kept)
