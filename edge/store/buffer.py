@@ -29,6 +29,7 @@ from edge.store.readings import (
     total,
     utc,
 )
+from edge.store.slots import OUTBOX
 from edge.store.transaction import Transaction
 
 log = logging.getLogger(__name__)
@@ -88,7 +89,7 @@ class Buffer:
     ) -> "Buffer":
         """Open or begin the file and register this boot. Raises StoreBroken if it is in use."""
         layout = Layout(PAGE_BYTES, bytes_max, CHECKPOINT_PAGES, ballast=True)
-        database = await Database.open(path, BOOTS, READINGS, layout=layout)
+        database = await Database.open(path, BOOTS, READINGS, OUTBOX, layout=layout)
         buffer = cls(Transaction(database), clock, commit_every)
         await buffer.transaction.join(buffer._pending)
         await buffer.note_time()

@@ -45,11 +45,11 @@ def kind_of(fault: sqlite3.Error) -> Kind:
     return Kind.FULL if code == sqlite3.SQLITE_FULL else Kind.SOUND
 
 
-def find(path: Path) -> str | None:
+def find(path: Path, busy_max_s: float = 0) -> str | None:
     """What is wrong with an existing file, or None. Raises sqlite3.Error if it can't be read."""
     if path.stat().st_size == 0:
         return "it is empty"
-    with contextlib.closing(sqlite3.connect(path, timeout=10.0, isolation_level=None)) as db:
+    with contextlib.closing(sqlite3.connect(path, timeout=busy_max_s, isolation_level=None)) as db:
         try:
             db.execute("PRAGMA locking_mode=exclusive")
             first: str = db.execute("PRAGMA quick_check(1)").fetchone()[0]

@@ -60,13 +60,21 @@ class Database:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=path.stem)
         self._db: Connection | None = None
         self._standing_in = False
+        self._busy_max_s = BUSY_MAX_S
         self._ballast = Ballast(path)
         self.full_card: str | None = None
 
     @classmethod
-    async def open(cls, path: Path, *migrations: Migrations, layout: Layout) -> "Database":
+    async def open(
+        cls,
+        path: Path,
+        *migrations: Migrations,
+        layout: Layout,
+        busy_max_s: float = BUSY_MAX_S,
+    ) -> "Database":
         """Raises StoreBroken only where nothing helps: another process holds the file."""
         database = cls(path, layout)
+        database._busy_max_s = busy_max_s
         database._migrations += migrations
         try:
             await database._in_thread(database._start)
@@ -76,11 +84,11 @@ class Database:
         return database
 
     async def migrate(self, *migrations: Migrations) -> None:
-        """Add the tables of another part of the room."""
+        """Add the tables of another part of the room; not while a transaction is open."""
 
         def add(db: Connection) -> None:
             for some in migrations:
-                some.apply(db)
+                self._bring_up_to_date(db, some)
                 self._migrations.append(some)
 
         await self.run(add)
@@ -181,22 +189,14 @@ class Database:
     def _start(self) -> None:
         """Open the file, or what can stand for it: the good copy, a new one, memory."""
         try:
-            self._start_on_card()
+            if self.path.exists() and (wrong := damage.find(self.path, self._busy_max_s)):
+                self._put_aside(wrong)
+            self._open_file()
         except (sqlite3.DatabaseError, OSError) as fault:
             if isinstance(fault, sqlite3.Error) and damage.kind_of(fault) is damage.Kind.BUSY:
+                self._leave()
                 raise StoreBroken(f"{self.path} is in use by another process") from fault
             self._stand_in(str(fault))
-
-    def _start_on_card(self) -> None:
-        if self.path.exists() and (wrong := damage.find(self.path)) is not None:
-            self._put_aside(wrong)
-        try:
-            self._open_file()
-        except sqlite3.DatabaseError as fault:
-            if damage.kind_of(fault) not in (damage.Kind.DAMAGED, damage.Kind.SOUND):
-                raise
-            self._put_aside(str(fault), use_copy=False)  # also a schema nobody can bring up to date
-            self._open_file()
 
     def _open_file(self) -> None:
         if not self.path.exists():
@@ -204,7 +204,7 @@ class Database:
             damage.create(self.path, self._layout.page_bytes)
         if self._layout.ballast:
             self._ballast.take()
-        self._adopt(sqlite3.connect(self.path, timeout=BUSY_MAX_S, isolation_level=None))
+        self._adopt(sqlite3.connect(self.path, timeout=self._busy_max_s, isolation_level=None))
 
     def _adopt(self, connection: sqlite3.Connection) -> None:
         self._db = db = sqlite_utils.Database(connection, execute_plugins=False)
@@ -223,8 +223,19 @@ class Database:
         connection.execute("BEGIN IMMEDIATE")  # finds a read-only card now
         connection.execute("ROLLBACK")
         for migrations in self._migrations:
-            migrations.apply(db)  # additive only; what a newer release added is left alone
+            self._bring_up_to_date(db, migrations)
         self._tell(db)
+
+    def _bring_up_to_date(self, db: Connection, migrations: Migrations) -> None:
+        """Additive only, and what a newer release added is left alone. A step that fails leaves
+        nothing behind and takes only those parts down that need it, never the box."""
+        try:
+            migrations.apply(db)
+        except sqlite3.OperationalError as fault:
+            if damage.kind_of(fault) is not damage.Kind.SOUND:
+                raise
+            self.problem = f"{self.path.name} lacks what this release adds ({fault})"
+            log.exception(self.problem)
 
     def _bind(self, connection: sqlite3.Connection) -> None:
         bytes_max = STAND_IN_BYTES_MAX if self._standing_in else self._layout.bytes_max
@@ -257,11 +268,11 @@ class Database:
             return True
         return False
 
-    def _put_aside(self, wrong: str, *, use_copy: bool = True) -> None:
+    def _put_aside(self, wrong: str) -> None:
         self._leave()
         aside = damage.put_aside(self.path)
         self.problem = f"{self.path.name} was damaged ({wrong}) and is kept as {aside.name}"
-        if use_copy and self._layout.good_copy and damage.restore_good_copy(self.path):
+        if self._layout.good_copy and damage.restore_good_copy(self.path):
             self.problem += "; the last good copy is in use"
         else:
             self.started_anew = True

@@ -51,9 +51,6 @@ class Transaction:
     async def change[T](self, work: Callable[[Connection], T]) -> T:
         """Do work now, and again should its commit fail. It must not depend on anything but the
         file and what guests know of it. Raises Unreachable while the card takes nothing."""
-        name = self.database.path.name
-        if len(self._staged) >= STAGED_MAX:
-            raise Unreachable(f"{name} takes nothing now and too much waits already")
 
         def changed(db: Connection) -> T:
             result = self._with_room(db, work)
@@ -61,8 +58,11 @@ class Transaction:
             return result
 
         try:
+            if len(self._staged) >= STAGED_MAX:
+                await self.commit()
             return await self.database.run(changed)
         except sqlite3.DatabaseError as fault:
+            name = self.database.path.name
             raise Unreachable(f"{name} takes nothing now: {fault}") from fault
 
     async def look[T](self, work: Callable[[Connection], T]) -> T:
