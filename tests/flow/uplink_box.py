@@ -17,6 +17,7 @@ from edge.store.buffer import Buffer
 from edge.store.outbox import Outbox
 from edge.store.settings import Settings, open_state
 from edge.uplink.address import Reach, parse_address
+from edge.uplink.connection import Connection
 from edge.uplink.due import DueSlots
 from edge.uplink.flexmeasures import FlexMeasures
 from edge.uplink.offering import Server
@@ -30,6 +31,7 @@ START = datetime(2014, 3, 3, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
 FIVE = timedelta(minutes=5)
 COMMIT_EVERY = timedelta(seconds=30)
+ANSWER_WITHIN = timedelta(seconds=30)  # of real time
 
 type Alteration = Callable[[household.Place, datetime, float], float | None]
 
@@ -70,11 +72,15 @@ class UplinkBox:
 
     @classmethod
     async def open(
-        cls, folder: Path, url: str, user: Account, clock: FakeClock | None = None
+        cls, folder: Path, url: str, user: Account, answer_within: timedelta = ANSWER_WITHIN
     ) -> "UplinkBox":
-        clock = clock or FakeClock(START)
+        clock = FakeClock(START)
         address = parse_address(url, Reach(loopback=True))
-        box = cls(folder, FlexMeasures(address, user.email, lambda: user.password, clock), clock)
+        connection = Connection(address, answer_within=answer_within)
+        client = FlexMeasures(
+            address, user.email, lambda: user.password, clock, connection=connection
+        )
+        box = cls(folder, client, clock)
         await box._start()
         return box
 
@@ -107,10 +113,10 @@ class UplinkBox:
         await self.buffer.close()
         await self.state.close()
 
-    async def lose_power(self, off_for: timedelta, *, trusted: bool) -> None:
-        """What was not committed is gone; the clock begins anew."""
+    async def reboot(self, off_for: timedelta, *, trusted: bool) -> None:
+        """Off and on again; CLOCK_BOOTTIME begins anew. (What a power cut costs: tests/crash.)"""
         await self.intake.save()
-        await self.buffer.database.close()
+        await self.buffer.close()
         await self.state.close()
         self.clock.reboot(off_for, trusted=trusted)
         await self._start()
@@ -185,6 +191,7 @@ class UplinkBox:
         """Work until nothing waits any more."""
         end_ms = self.clock.boottime_ms() + within // timedelta(milliseconds=1)
         await self.clock.advance(FIVE + MINUTE)
+        counts = await self.outbox.counts()
         while self.clock.boottime_ms() < end_ms:
             await self.work()
             counts = await self.outbox.counts()
@@ -192,6 +199,18 @@ class UplinkBox:
                 return
             await self.clock.advance(timedelta(seconds=20))
         raise AssertionError(f"{counts.waiting} slots still wait; {self.troubles[-1:]}")
+
+
+class Reader:
+    """Reads FlexMeasures as its owner would."""
+
+    def __init__(self, url: str, owner: Account) -> None:
+        self._url, self._owner = url, owner
+
+    async def kw(self, sensor: Sensor, span: timedelta = timedelta(days=1)) -> dict[int, float]:
+        """By minutes since START."""
+        held = await read_back(self._url, self._owner, sensor, START, START + span)
+        return {(at - START) // MINUTE: value for at, value in held.items()}
 
 
 async def read_back(
@@ -219,12 +238,15 @@ async def read_back(
     }
 
 
-def expected_kw(
-    place: household.Place, start: datetime, end: datetime, resolution: timedelta = FIVE
-) -> dict[datetime, float]:
-    """From the file alone, by a computation that shares nothing with the box."""
-    slots: dict[datetime, float] = {}
-    while start + resolution <= end:
-        slots[start] = exact.mean_w(place.node, place.endpoint, start, start + resolution) / 1000
+def exact_kw(
+    place: household.Place, span: timedelta, resolution: timedelta = FIVE
+) -> dict[int, float]:
+    """Slots by minutes since START; from the file alone, by a computation that shares nothing
+    with the box."""
+    slots: dict[int, float] = {}
+    start = START
+    while start + resolution <= START + span:
+        watts = exact.mean_w(place.node, place.endpoint, start, start + resolution)
+        slots[(start - START) // MINUTE] = watts / 1000
         start += resolution
     return slots
