@@ -103,14 +103,21 @@ class DueSlots:
         return fit
 
     async def _find_watermark(self, sensor: Sensor) -> None:
-        """Where the work on this sensor stands; a new one starts with the oldest reading."""
-        if sensor.sensor_id in self._watermarks:
-            return
-        watermark = await self._outbox.watermark(sensor.sensor_id)
-        if watermark is None:
+        """Where the work on this sensor stands; a new one starts with the oldest reading.
+
+        The outbox knows best: a commit may have failed, or the box was paired anew. Late data
+        moves only our own mark, which may therefore lie before the outbox's, never after it.
+        """
+        kept = await self._outbox.watermark(sensor.sensor_id)
+        if kept is None:
             oldest = await self._buffer.oldest(keys(sensor))
-            watermark = min(oldest or self._clock.wall_now(), self._clock.wall_now())
-        self._watermarks[sensor.sensor_id] = slot_start(watermark, sensor.event_resolution)
+            now = self._clock.wall_now()
+            kept = slot_start(min(oldest or now, now), sensor.event_resolution)
+            await self._outbox.enqueue([], {sensor.sensor_id: kept})
+            self._watermarks[sensor.sensor_id] = kept
+        kept = slot_start(kept, sensor.event_resolution)
+        own = self._watermarks.get(sensor.sensor_id, kept)
+        self._watermarks[sensor.sensor_id] = min(own, kept)
 
     async def _reopen(self, sensors: Sequence[Sensor]) -> dict[str, datetime]:
         """Move watermarks back to where late data may change a slot; return the marks it left.

@@ -65,7 +65,8 @@ class Offering:
         return {sensor_id for sensor_id, until_ms in self._paused_ms.items() if until_ms > now_ms}
 
     def try_again(self) -> None:
-        """A person changed something: no sensor is left alone any more."""
+        """A person changed something: no sensor is left alone, all are in doubt again."""
+        self._answered.clear()
         self._paused_ms.clear()
         self.refused.clear()
 

@@ -55,6 +55,7 @@ class Shipping:
         self._pacing = pacing
         self._beat = beat
         self._offering = Offering(outbox, clock, self._note_accepted)
+        self._server: Server | None = None
         self._known: dict[int, Sensor] | None = None
         self._next_upload: datetime | None = None
         self._quiet_ms = 0  # the server wants to be left alone until then
@@ -79,6 +80,9 @@ class Shipping:
         server = self._find_server()
         if server is None or not self._clock.is_trusted() or self._now_ms() < self._quiet_ms:
             return False
+        if server is not self._server:
+            self._server = server
+            self._offering.try_again()
         sensors = await self._look_at_sensors()
         try:
             await self._offering.ask_jobs(server, sensors)

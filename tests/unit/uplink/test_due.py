@@ -284,6 +284,15 @@ async def test_readings_of_a_sensor_that_cannot_be_fed_stay_for_a_person_to_act(
     assert (await box.buffer.stats()).stored == 30
 
 
+async def test_box_that_is_paired_anew_makes_its_slots_again(box: Box) -> None:
+    await box.measure(20)
+    await box.round()
+    assert starts(await box.waiting()) == [0, 5, 10]
+    await box.outbox.forget_all()
+    await box.round()
+    assert starts(await box.waiting()) == [0, 5, 10]
+
+
 async def test_slots_still_to_be_made_are_counted(box: Box) -> None:
     await box.measure(60)
     box.sensors = [sensor(1, POWER)]
