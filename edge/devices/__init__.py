@@ -13,6 +13,7 @@ from edge.family import FamilyModule
 FAMILIES = {
     "zwave": "edge.devices.zwave.frame",
     "homeassistant": "edge.devices.homeassistant",
+    "p1": "edge.devices.p1",
     "smappee": "edge.devices.smappee",
 }
 
