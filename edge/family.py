@@ -43,7 +43,10 @@ class Field:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """One of several things found of which the person may want some: config[field] lists values."""
+    """One of several things found of which the person may want some: config[field] lists values.
+
+    Where `field` is one the family asks for (an address), the one value ticked answers it.
+    """
 
     field: str
     value: str
@@ -129,8 +132,10 @@ class Answers:
         """The answer to a TEXT or CHOICE field, or its default."""
         field = self._fields[name]
         value: object = self._config.get(name, field.default)
+        if isinstance(value, list) and len(value) <= 1:
+            value = value[0] if value else ""
         if not isinstance(value, str):
-            self.faults.append(f"{self._family}: {name} must be a text, not {value!r}")
+            self.faults.append(f"{self._family}: {name} must be one text, not {value!r}")
             return field.default
         value = value.strip() or field.default
         if not value and field.required:

@@ -38,20 +38,25 @@ def create(
     config: Mapping[str, Any], secret: GetSecret, intake: model.Intake, clock: Clock, _: Notebook
 ) -> "P1":
     """The family as configured."""
+    return P1(_port(config, secret), intake, clock)
+
+
+def _port(config: Mapping[str, Any], secret: GetSecret) -> str:
     answers = Answers("p1", fields, config, secret)
-    made = P1(answers.text("port"), intake, clock)
+    port = answers.text("port")
     answers.settle()
-    return made
+    return port
 
 
-async def check(config: Mapping[str, Any], _: GetSecret, clock: Clock) -> Found:
+async def check(config: Mapping[str, Any], secret: GetSecret, clock: Clock) -> Found:
     """Without a port: the serial ports there are. With one: what the next telegram tells."""
     if not config.get("port"):
         ports = await asyncio.to_thread(list_ports.comports)
         if not ports:
             raise Refused("no serial port found: plug the P1 cable into the box")
-        return Found((), (), tuple(Choice("port", p.device, p.description) for p in ports))
-    async with aclosing(telegrams(str(config["port"]))) as heard:
+        only = len(ports) == 1
+        return Found((), (), tuple(Choice("port", p.device, p.description, only) for p in ports))
+    async with aclosing(telegrams(_port(config, secret))) as heard:
         telegram = await anext(heard)
     found = readings(telegram, clock.wall_now())
     return Found(tuple(channel for channel, _ in found), (_device(telegram, clock),))

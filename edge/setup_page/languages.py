@@ -83,8 +83,10 @@ class Words:
 
 @cache
 def catalogue(language: str) -> dict[str, str]:
-    """All texts of one language."""
+    """All texts of one language; those of a device family lie in one file for all languages."""
     found = json.loads((FOLDER / f"{language}.json").read_text(encoding="utf-8"))
+    for family in sorted((FOLDER / "families").glob("*.json")):
+        found |= json.loads(family.read_text(encoding="utf-8"))[language]
     return {str(key): str(text) for key, text in found.items()}
 
 

@@ -12,8 +12,6 @@ DUMPS = Path(__file__).parents[1] / "dumps/dsmr"
 
 
 class P1Meter:
-    """`path` is the port."""
-
     def __init__(self, dump: str = "emucs-be") -> None:
         self._text = (DUMPS / f"{dump}.txt").read_text("ascii").partition("!")[0].splitlines()
         self._master, self._port = pty.openpty()
@@ -21,7 +19,7 @@ class P1Meter:
         self.path = os.ttyname(self._port)
 
     def say(self, *instead: tuple[str, str], damaged: bool = False) -> None:
-        """Say the telegram once, with (old, new) words in it exchanged."""
+        """Say the telegram, (old, new) words in it exchanged."""
         text = "\r\n".join([*self._text, "!"])
         for old, new in instead:
             text = text.replace(old, new)

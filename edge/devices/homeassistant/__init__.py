@@ -34,11 +34,14 @@ async def check(
 
     Meters of the person's energy dashboard are preselected.
     """
-    if not str(config.get("address", "")).strip():
+    if config.get("address") in (None, "", []):
         found = await discover()
         if not found:
             raise Refused("no Home Assistant announces itself in this network: type its address")
-        choices = tuple(Choice("address", url, f"{name} ({url})") for url, name in found.items())
+        only = len(found) == 1
+        choices = tuple(
+            Choice("address", url, f"{name} ({url})", only) for url, name in found.items()
+        )
         return Found((), (), choices)
     return await HomeAssistant.check(Settings.read(fields, config, get_secret))
 
