@@ -14,6 +14,7 @@ from pathlib import Path
 
 from aiohttp import web
 
+from edge import __version__
 from edge.agent_api.door import answer, application, asked, serve
 from edge.agent_api.status import StatusDesk
 from edge.clock import SystemClock
@@ -24,6 +25,7 @@ from edge.errors import ConfigFault
 from edge.families import Families
 from edge.health import Health
 from edge.intake import ReadingIntake
+from edge.model import DeviceState
 from edge.plausibility import Limits
 from edge.store.buffer import Buffer
 from edge.store.database import Database
@@ -31,6 +33,7 @@ from edge.store.outbox import Outbox
 from edge.store.settings import Events, Settings, open_state
 from edge.supervise import Job, keep_running, prove_alive, tell_systemd
 from edge.uplink.account import Account
+from edge.uplink.box_health import BoxHealth, Vitals
 from edge.uplink.due import DueSlots
 from edge.uplink.pacing import Pacing
 from edge.uplink.pairing import SiteWish
@@ -116,6 +119,7 @@ class Agent:
                 upload_every=timedelta(seconds=config.flexmeasures.upload_every_s),
                 backfill_spread_max=timedelta(seconds=config.flexmeasures.backfill_spread_s),
             ),
+            beat=self._box_health(identity).beat if config.flexmeasures.box_health else None,
         )
         self.desk = StatusDesk(
             config,
@@ -186,6 +190,25 @@ class Agent:
             "slots": self.due.run,
             "shipping": self.shipping.run,
         }
+
+    def _box_health(self, identity: str) -> BoxHealth:
+        account = self.account
+
+        async def vitals() -> Vitals:
+            oldest = (await self.outbox.counts()).oldest_waiting
+            waits = timedelta(0) if oldest is None else self.clock.wall_now() - oldest
+            states = [device.state for device in self.families.devices()]
+            return Vitals(waits, states.count(DeviceState.DEAD), self.intake.set_aside_total())
+
+        return BoxHealth(
+            identity,
+            self.config.name,
+            {"version": __version__, "release": self.config.release},
+            account.server,
+            lambda: account.paired.site_asset_id if account.paired else None,
+            vitals,
+            self.clock,
+        )
 
     async def _kept(self, name: str, job: Job) -> None:
         await keep_running(name, job, self.clock, self.health.report)

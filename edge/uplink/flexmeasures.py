@@ -51,7 +51,7 @@ OLDEST_VERSION = (1, 0)  # the first with the job API and external ids that the 
 NEXT_UNKNOWN_VERSION = (2, 0)
 _TOKEN = "/api/requestAuthToken"  # noqa: S105
 _V3 = "/api/v3_0"
-_ASSET_FIELDS = "id|name|external_id|parent_asset_id|attributes|generic_asset_type"
+_ASSET_FIELDS = "id|name|external_id|parent_asset_id|attributes|generic_asset_type|sensors_to_show"
 
 
 class VersionRefused(Refused):
@@ -191,16 +191,17 @@ class FlexMeasures:
         *,
         attributes: Mapping[str, object] | None = None,
         external_id: str | None = None,
-        name: str | None = None,
+        shown: Sequence[int] = (),
     ) -> RemoteAsset:
-        """Change an asset; attributes are added to those it has."""
+        """Change an asset; attributes are added to those it has, `shown` are the sensors that its
+        pages show."""
         body: dict[str, object] = {}
         if attributes is not None:
             body["attributes"] = json.dumps({**asset.attributes, **attributes})
         if external_id is not None:
             body["external_id"] = external_id
-        if name is not None:
-            body["name"] = name
+        if shown:
+            body["sensors_to_show"] = json.dumps(list(shown))
         path = f"{_V3}/assets/{asset.asset_id}"
         return asset_from((await self._session.ask("PATCH", path, body=body)).content)
 
@@ -278,7 +279,10 @@ class FlexMeasures:
         self, sensor_id: int, start: datetime, end: datetime, source_type: str, unit: str
     ) -> Series | None:
         """The newest values of one kind of source ("user", "scheduler"); None where that kind has
-        never written to the sensor."""
+        never written to the sensor. Covers the full hours and minutes around the span."""
+        # A start off the sensor's grid is answered with nulls, one off the minute not at all.
+        start = start.replace(minute=0, second=0, microsecond=0)
+        end = start - (start - end) // _MINUTE * _MINUTE
         query = {
             "start": start.isoformat(),
             "duration": iso_duration(end - start),
@@ -331,6 +335,9 @@ class FlexMeasures:
         answer = await self._session.ask("GET", f"{_V3}/sensors/{sensor_id}/status")
         told = answer.field("sensors_data")
         return [each for each in told if isinstance(each, dict)] if isinstance(told, list) else []
+
+
+_MINUTE = timedelta(minutes=1)
 
 
 def is_supported(version: str) -> bool:

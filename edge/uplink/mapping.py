@@ -16,7 +16,7 @@ EVENT_RESOLUTION = timedelta(minutes=5)
 _COARSER = (5, 10, 15, 30, 60, 24 * 60)  # minutes
 POWER = "electricity-power"  # what FlexMeasures' own templates call it
 _VOLUMES = {Quantity.GAS: "gas", Quantity.WATER: "water"}
-_SIGNED_UNITS = {"W", "kW", "MW", "Wh", "kWh", "MWh"}
+SIGNED_UNITS = {"W", "kW", "MW", "Wh", "kWh", "MWh"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +62,7 @@ def still_unmapped(feeds: Iterable[Feed], known: Iterable[Sensor]) -> list[Feed]
 def turned_for(feed: Feed, attributes: Mapping[str, object], unit: str) -> tuple[Term, ...]:
     """The feed's terms with the sign of an existing sensor: FlexMeasures counts production
     positive on power sensors that do not say `consumption_is_positive`."""
-    if unit not in _SIGNED_UNITS or attributes.get("consumption_is_positive") is True:
+    if unit not in SIGNED_UNITS or attributes.get("consumption_is_positive") is True:
         return feed.terms
     return tuple(replace(term, sign=-term.sign) for term in feed.terms)
 

@@ -14,7 +14,7 @@ from edge.clock import Clock
 from edge.errors import ConfigFault, Refused, Unreachable
 from edge.model import Channel, Device, Sensor
 from edge.uplink.flexmeasures import FlexMeasures
-from edge.uplink.mapping import Feed, turned_for
+from edge.uplink.mapping import SIGNED_UNITS, Feed, turned_for
 from edge.uplink.remote import Member, RemoteAsset, RemoteSensor, iso_duration
 from edge.uplink.resample import check
 from edge.uplink.session import NoRights
@@ -141,6 +141,7 @@ async def provide(
             refused.append(str(problem))
         else:
             sensors.append(found)
+    await yard.show(sensors)
     return sensors, refused
 
 
@@ -234,6 +235,18 @@ class Yard:
         self._sensors[made.sensor_id] = made
         return made
 
+    async def show(self, sensors: Sequence[Sensor]) -> None:
+        """Have FlexMeasures' pages show these: their charts and their status name only sensors
+        that were chosen. What a person chose stays."""
+        site_is_ours = external_id(self._box, "site")
+        for asset in self._assets:
+            if asset.shows_sensors or _owner(asset)[0] != self._box:
+                continue
+            whole = asset.external_id == site_is_ours
+            shown = [s.sensor_id for s in sensors if whole or s.asset_id == asset.asset_id]
+            if shown:
+                await self._flexmeasures.update_asset(asset, shown=shown)
+
     def _free_name(self, name: str) -> str:
         """A name that no sibling bears: FlexMeasures refuses a second one."""
         taken = {asset.name for asset in self._assets if asset.parent_id == self._site_id}
@@ -247,14 +260,13 @@ class Yard:
 def sensor_attributes(feed: Feed) -> dict[str, object]:
     """What a sensor must carry from its first day: a plain user cannot change it later."""
     stale_after = max(STALE_AFTER, 2 * feed.event_resolution + timedelta(minutes=2))
-    return {
-        "consumption_is_positive": True,
-        "status_specs": {
-            "staleness_search": {},
-            "max_staleness": iso_duration(stale_after),
-            "max_future_staleness": "-PT12H",
-        },
+    limits = {
+        "staleness_search": {},
+        "max_staleness": iso_duration(stale_after),
+        "max_future_staleness": "-PT12H",
     }
+    sign = {"consumption_is_positive": True} if feed.unit in SIGNED_UNITS else {}
+    return {**sign, "status_specs": limits}
 
 
 def external_id(box: str, key: str) -> str:

@@ -23,7 +23,8 @@ class NotFlexMeasures(Malformed):
 
 @dataclass(frozen=True, slots=True)
 class RemoteAsset:
-    """An asset of FlexMeasures; `external_id` is what its maker calls it."""
+    """An asset of FlexMeasures; `external_id` is what its maker calls it. `shows_sensors`: a
+    choice was made of what its pages (charts and status) show; without one they show nothing."""
 
     asset_id: int
     name: str
@@ -31,6 +32,7 @@ class RemoteAsset:
     parent_id: int | None = None
     external_id: str | None = None
     attributes: dict[str, object] = field(default_factory=dict)
+    shows_sensors: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +84,7 @@ def asset_from(content: object) -> RemoteAsset:
         parent_id=_whole_or_none(told.get("parent_asset_id")),
         external_id=str(told["external_id"]) if told.get("external_id") else None,
         attributes=_attributes(told.get("attributes")),
+        shows_sensors=told.get("sensors_to_show") not in (None, "", "[]", []),
     )
 
 

@@ -1,0 +1,155 @@
+"""The box's own pulse in a real FlexMeasures, and what its status pages say of a silence."""
+
+import re
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from http.cookiejar import CookieJar
+from urllib.parse import urlencode
+from urllib.request import HTTPCookieProcessor, Request, build_opener
+
+import pytest
+
+from edge.model import Sensor
+from edge.uplink.address import Reach, parse_address
+from edge.uplink.box_health import BoxHealth, Vitals
+from edge.uplink.flexmeasures import FlexMeasures
+from edge.uplink.mapping import Feed
+from edge.uplink.pairing import STALE_AFTER, SiteWish, pair, sensor_attributes
+from tests.flow.test_flexmeasures import offered
+from tests.house.fake_clock import FakeClock
+from tests.house.flexmeasures import Account, FlexMeasuresServer
+
+HOUSE = Reach(loopback=True)
+MINUTE = timedelta(minutes=1)
+BUSY = Vitals(oldest_waiting=timedelta(minutes=90), dead_devices=2, set_aside=7)
+
+
+@pytest.fixture
+async def client(
+    flexmeasures_server: FlexMeasuresServer, owner: Account
+) -> AsyncIterator[FlexMeasures]:
+    address = parse_address(flexmeasures_server.url, HOUSE)
+    async with FlexMeasures(address, owner.email, lambda: owner.password, FakeClock()) as client:
+        yield client
+
+
+class House:
+    """A paired box whose pulse can be felt."""
+
+    def __init__(self, client: FlexMeasures, site_id: int, clock: FakeClock, version: str) -> None:
+        self.vitals = BUSY
+        self.health = BoxHealth(
+            "box-1",
+            "flexbox",
+            {"version": version},
+            lambda: client,
+            lambda: site_id,
+            self._vitals,
+            clock,
+        )
+
+    async def _vitals(self) -> Vitals:
+        return self.vitals
+
+
+async def paired(client: FlexMeasures) -> int:
+    wish = SiteWish(name="Home")
+    return (await pair(client, "box-1", wish, [], [], {}, FakeClock())).site.asset_id
+
+
+async def told(client: FlexMeasures, site_id: int, clock: FakeClock) -> dict[str, list[float]]:
+    found = {}
+    for sensor in await client.sensors(site_id):
+        series = await client.data(
+            sensor.sensor_id,
+            clock.wall_now() - timedelta(hours=3),
+            clock.wall_now() + timedelta(hours=3),
+            "user",
+            sensor.unit,
+        )
+        found[sensor.name] = list(series.points().values()) if series else []
+    return found
+
+
+async def test_box_tells_its_pulse_once_for_each_interval(client: FlexMeasures) -> None:
+    site_id, clock = await paired(client), FakeClock()
+    house = House(client, site_id, clock, "1.0")
+    for _ in range(7):
+        await house.health.beat()
+        await clock.advance(timedelta(minutes=2, seconds=30))
+    assert house.health.problem == ""
+    assert await told(client, site_id, clock) == {
+        "heartbeat": [1, 1, 1, 1],
+        "oldest-waiting": [90, 90],
+        "dead-devices": [2, 2],
+        "set-aside": [7, 7],
+    }
+
+
+async def test_restart_finds_its_asset_again_and_says_the_new_version(
+    client: FlexMeasures,
+) -> None:
+    site_id, clock = await paired(client), FakeClock()
+    await House(client, site_id, clock, "1.0").health.beat()
+    assets = {asset.asset_id for asset in await client.assets()}
+    after = House(client, site_id, clock, "1.1")
+    after.vitals = Vitals(timedelta(0), 0, 0)  # another value for an interval that was told
+    await after.health.beat()
+    assert after.health.problem == ""
+    assert {asset.asset_id for asset in await client.assets()} == assets
+    (box,) = [asset for asset in await client.assets() if asset.name == "flexbox"]
+    assert box.attributes == {"version": "1.1"}
+    assert box.shows_sensors
+    assert (await told(client, site_id, clock))["dead-devices"] == [2]
+
+
+async def test_pulse_that_is_refused_is_no_failure_of_the_upload(client: FlexMeasures) -> None:
+    house = House(client, 10**6, FakeClock(), "1.0")
+    await house.health.beat()
+    assert "FlexMeasures" in house.health.problem
+
+
+@pytest.mark.parametrize(
+    ("silent_for", "is_stale"),
+    [(STALE_AFTER - MINUTE, False), (STALE_AFTER + MINUTE, True)],
+    ids=["in good health", "silent"],
+)
+async def test_flexmeasures_names_a_silent_sensor_within_a_quarter_of_an_hour(
+    client: FlexMeasures, silent_for: timedelta, is_stale: bool
+) -> None:
+    assert timedelta(minutes=15) >= STALE_AFTER + MINUTE
+    site_id = await paired(client)
+    feed = Feed("box", "heartbeat", "dimensionless", MINUTE, ())
+    made = await client.create_sensor(
+        site_id, feed.name, feed.unit, MINUTE, sensor_attributes(feed)
+    )
+    now = datetime.now(UTC).replace(second=0, microsecond=0)
+    # FlexMeasures looks at its own clock: the end of the last interval is what counts.
+    sensor = Sensor(made.sensor_id, made.name, made.unit, MINUTE, ())
+    await client.post_slots(sensor, offered(sensor, 1, start=now - silent_for - MINUTE))
+    (status,) = await client.sensor_status(made.sensor_id)
+    assert status["stale"] is is_stale
+    assert f"{STALE_AFTER // MINUTE} minutes old" in str(status["reason"])
+
+
+async def test_status_page_of_the_box_lists_its_sensors(
+    client: FlexMeasures, owner: Account, flexmeasures_server: FlexMeasuresServer
+) -> None:
+    site_id = await paired(client)
+    await House(client, site_id, FakeClock(), "1.0").health.beat()
+    (box,) = [asset for asset in await client.assets() if asset.name == "flexbox"]
+    page = read_page(flexmeasures_server.url, owner, f"/assets/{box.asset_id}/status")
+    for name in ("heartbeat", "oldest-waiting", "dead-devices", "set-aside"):
+        assert f'"name": "{name}"' in page
+
+
+def read_page(url: str, user: Account, path: str) -> str:
+    """A page of FlexMeasures as a person sees it who has logged in."""
+    browser = build_opener(HTTPCookieProcessor(CookieJar()))
+    form = browser.open(f"{url}/login").read().decode()
+    token = re.search(r'name="csrf_token"[^>]*value="([^"]+)"', form)
+    assert token
+    fields = {"email": user.email, "password": user.password, "csrf_token": token[1]}
+    headers = {"Referer": f"{url}/login"}
+    browser.open(Request(f"{url}/login", urlencode(fields).encode(), headers))
+    return str(browser.open(url + path).read().decode())
