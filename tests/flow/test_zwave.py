@@ -1,132 +1,37 @@
 """Z-Wave on the real zwave-server and the simulated stick: every failure recovers by itself."""
 
-import asyncio
 import json
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
-from pathlib import Path
+from collections.abc import AsyncIterator
+from datetime import timedelta
 
 import pytest
 import pytest_asyncio
 
-from edge.clock import SystemClock
 from edge.devices.zwave.family import ZWave
 from edge.errors import Refused
-from edge.model import BoxTime, Channel, DeviceState, Quantity, Reading
-from edge.supervise import keep_running
-from tests.house.stick.stick import KWH, METER, PLUGS, Stick, V, Value, W
+from edge.model import DeviceState, Quantity
+from tests.house.stick.stick import KWH, METER, PLUGS, V, Value, W
+from tests.house.zwave_box import (
+    CLAMP_1_W,
+    HOME,
+    HURRY,
+    PLUG,
+    House,
+    HurriedClock,
+    Notes,
+    a_box,
+    a_house,
+    until,
+)
 from tests.house.zwave_proxy import ZwaveProxy
-from tests.house.zwave_server import ZwaveServer
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
-
-HOME = "7e570001"
-PLUG = f"{HOME}-{PLUGS[0]}"
-CLAMP_1_W = f"zwave/{HOME}-{METER}/1/active_power/import"
-HURRY = 20
-
-
-class HurriedClock(SystemClock):
-    """The box's own waits pass twenty times as fast; time-outs of commands do not."""
-
-    def boottime_ms(self) -> int:
-        return super().boottime_ms() * HURRY
-
-    async def sleep(self, pause: timedelta) -> None:
-        await super().sleep(pause / HURRY)
-
-
-CLOCK = HurriedClock(datetime(2026, 1, 1, tzinfo=UTC), trust_always=True)
-
-
-@dataclass
-class House:
-    """The stick, its driver, and what the box read."""
-
-    stick: Stick
-    server: ZwaveServer
-
-
-@dataclass
-class Notes:
-    """An intake that only writes down."""
-
-    channels: dict[str, Channel] = field(default_factory=dict)
-    readings: list[Reading] = field(default_factory=list)
-
-    def offer(self, reading: Reading) -> None:
-        self.readings.append(reading)
-
-    def announce(self, channels: object) -> None:
-        self.channels.update({channel.key: channel for channel in channels})  # type: ignore[attr-defined]
-
-    def now(self) -> BoxTime:
-        return BoxTime(1, CLOCK.boottime_ms())
-
-    def values(self, key: str) -> list[float]:
-        return [reading.value for reading in self.readings if reading.channel_key == key]
-
-
-@dataclass
-class Box:
-    zwave: ZWave
-    notes: Notes
-    states: list[str] = field(default_factory=list)
-
-    async def hears(self, house: House, value: float, within_s: float = 20) -> None:
-        """Wait until a report of `value` W from clamp 1 has become a reading; it is repeated."""
-        async with asyncio.timeout(within_s):
-            while True:
-                await house.stick.report(Value(METER, 1, W, value))
-                if value in self.notes.values(CLAMP_1_W):
-                    return
-                await asyncio.sleep(0.2)
-
-
-async def until(true: Callable[[], bool], within_s: float = 20) -> None:
-    async with asyncio.timeout(within_s):
-        while True:
-            if true():
-                return
-            await asyncio.sleep(0.02)
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def house(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[House]:
-    folder: Path = tmp_path_factory.mktemp("zwave")
-    server = ZwaveServer(folder / "stick", folder / "driver")
-    async with Stick(folder / "stick", server.keys) as stick, server:
-        house = House(stick, server)
-        async with a_box(server.url) as box:
-            await interviewed(box)
+    async with a_house(tmp_path_factory.mktemp("zwave")) as house:
         yield house
-
-
-@asynccontextmanager
-async def a_box(url: str) -> AsyncIterator[Box]:
-    notes = Notes()
-    box = Box(ZWave(url, notes, CLOCK), notes)
-    task = asyncio.create_task(
-        keep_running("zwave", box.zwave.run, CLOCK, lambda _, state: box.states.append(state))
-    )
-    try:
-        await until(lambda: box.zwave.status().connected)
-        yield box
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
-
-
-async def interviewed(box: Box) -> None:
-    await until(
-        lambda: (
-            [d.state for d in box.zwave.devices() if d.details.get("ready")]
-            == [DeviceState.ALIVE] * 3
-        ),
-        within_s=60,
-    )
 
 
 async def test_every_meter_value_is_a_channel_and_energy_beside_power_repeats_it(
@@ -271,6 +176,7 @@ async def test_words_that_are_no_message_end_the_session_and_no_more(house: Hous
 async def test_driver_of_another_release_is_refused_with_what_to_do(house: House) -> None:
     other = {"minSchemaVersion": 51, "maxSchemaVersion": 60, "serverVersion": "9.9.9"}
     async with ZwaveProxy(house.server.url, other) as proxy:
-        zwave = ZWave(proxy.url, Notes(), CLOCK)
+        clock = HurriedClock(HURRY)
+        zwave = ZWave(proxy.url, Notes(clock), clock)
         with pytest.raises(Refused, match=r"9\.9\.9 speaks schema 51 to 60, this box 49 to 50"):
             await zwave.run()

@@ -226,6 +226,10 @@ class Care:
 
     # --- meters that should report otherwise ------------------------------------------------------
 
+    def wish_soon(self, node: Node) -> None:
+        """A person changed what is wished of the node: do not wait for its next turn."""
+        self._presets.forget(node.node_id)
+
     async def _follow_presets(self, driver: Driver) -> None:
         while True:
             for node in list(driver.controller.nodes.values()):

@@ -6,20 +6,21 @@ ends it becomes an EdgeError, and keep_running() starts the next session with a 
 
 import asyncio
 import logging
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from typing import Any
+from pathlib import Path
 
 import aiohttp
-from zwave_js_server.const import CommandClass, ControllerStatus
+from zwave_js_server.const import ControllerStatus
 from zwave_js_server.model.driver import Driver
 from zwave_js_server.model.node import Node
 
 from edge.clock import Clock
 from edge.devices.zwave import switching
+from edge.devices.zwave.backup import Backups
 from edge.devices.zwave.care import Care, StickHealth
-from edge.devices.zwave.channels import FAMILY, MeterValue
+from edge.devices.zwave.channels import FAMILY
+from edge.devices.zwave.choices import Choices, Notebook
 from edge.devices.zwave.door import (
     SNAPSHOT_WITHIN_S,
     DriverClient,
@@ -28,29 +29,21 @@ from edge.devices.zwave.door import (
     first_to_fail,
     listen,
 )
+from edge.devices.zwave.events import EventLog
 from edge.devices.zwave.metering import Metering
-from edge.devices.zwave.nodes import (
-    SwitchPoint,
-    configuration,
-    device_name,
-    devices,
-    label,
-    meter_values,
-    product,
-    switch_points,
-)
-from edge.devices.zwave.presets import Setting, report_intervals, settings
-from edge.errors import Malformed, Refused, Unreachable
-from edge.model import Device, DeviceState, Intake
+from edge.devices.zwave.network import Network
+from edge.devices.zwave.nodes import configuration, product
+from edge.devices.zwave.picture import Picture
+from edge.devices.zwave.presets import Setting, settings
+from edge.devices.zwave.steps import Steps
+from edge.devices.zwave.upkeep import Upkeep
+from edge.errors import Malformed, Unreachable
+from edge.model import Device, Intake
 
 log = logging.getLogger(__name__)
 
 # After an event that could not be read the whole picture is fetched anew, but not more often.
 FRESH_PICTURE_EVERY = timedelta(minutes=10)
-
-_VALUE_EVENTS = frozenset({"value updated", "value added"})
-_NODE_CHANGES = frozenset({"ready", "interview completed", "metadata updated", "value removed"})
-_SIGNS_OF_LIFE = _VALUE_EVENTS | {"value notification", "notification", "alive", "wake up"}
 _MILLISECOND = timedelta(milliseconds=1)
 
 
@@ -75,7 +68,7 @@ class ZWaveStatus:
 
 
 class ZWave:
-    """Every Z-Wave meter and switch of the house."""
+    """Every Z-Wave meter and switch of the house. `network` and `upkeep` are the page's."""
 
     family = FAMILY
 
@@ -85,32 +78,38 @@ class ZWave:
         intake: Intake,
         clock: Clock,
         *,
+        notebook: Notebook | None = None,
+        backup_folder: Path | None = None,
         report_presets: bool = True,
         signed_power: bool = True,
-        power_intervals: Mapping[str, timedelta] | None = None,
-        aliases: Mapping[str, str] | None = None,
     ) -> None:
         """Costs nothing; run() connects.
 
-        `report_presets`: known meters are told how often to report (presets.py); `signed_power`:
-        and to give power a sign. `power_intervals`: device → how often a person wants its power.
-        `aliases`: device that took another's place → the name under which it goes on.
+        `notebook` keeps what a person chose for single devices, `backup_folder` copies of the
+        stick's memory. `report_presets`: known meters are told how often to report (presets.py);
+        `signed_power`: and to give power a sign.
         """
         self._url = url
         self._clock = clock
         self._report_presets = report_presets
         self._signed_power = signed_power
-        self.power_intervals = dict(power_intervals or {})
-        self.aliases = dict(aliases or {})
+        self._choices = Choices(notebook)
         self._metering = Metering(intake, clock)
         self._stick = StickHealth()
+        self._picture = Picture(self._metering, self._stick, self._choices)
+        self.events = EventLog()
+        self.backups = Backups(backup_folder, self.events)
+        self._steps = Steps(self._picture, self.events)
+        self.network = Network(self._picture, clock, self.backups, self.events, self._steps)
         self._care = Care(
-            clock, self._metering, self._stick, is_busy=self._is_busy, wishes=self._wishes
+            clock,
+            self._metering,
+            self._stick,
+            is_busy=self.network.is_busy,
+            wishes=self._wishes,
         )
+        self.upkeep = Upkeep(self._picture, self._steps, self._choices, self._care.wish_soon)
         self._client: DriverClient | None = None
-        self._driver: Driver | None = None
-        self._home_id: int | None = None
-        self._last_devices: list[Device] = []
         self._sessions = 0
         self._unreadable = 0
         self._unreadable_sample: str | None = None
@@ -120,11 +119,12 @@ class ZWave:
 
     async def run(self) -> None:
         """Measure until the session ends. Raises Unreachable, Refused or Malformed."""
+        await self._choices.load()
         async with aiohttp.ClientSession() as http:
             client = DriverClient(
                 self._url,
                 http,
-                on_driver=self._begin,
+                on_driver=self._picture.begin,
                 on_event=self._on_event,
                 on_unreadable=self._on_unreadable,
             )
@@ -132,20 +132,14 @@ class ZWave:
             self._client = client
             ready = asyncio.Event()
             try:
-                await first_to_fail(listen(client, ready), self._care_once(client, ready))
+                await first_to_fail(listen(client, ready), self._care_once(ready))
             finally:
-                self._end()
+                self._picture.end()
+                self._client = None
 
     def devices(self) -> list[Device]:
         """Every device known now; without a connection those known last, their state unknown."""
-        if self._driver is None:
-            return self._last_devices
-        return [
-            device
-            for node in self._driver.controller.nodes.values()
-            if not node.is_controller_node
-            for device in devices(node, self._device_of(node), _holds(node), {})
-        ]
+        return self._picture.devices()
 
     def status(self) -> ZWaveStatus:
         """What `edge status` says of driver and stick."""
@@ -158,7 +152,7 @@ class ZWave:
             last_unreadable=self._unreadable_sample,
             soft_resets=self._stick.soft_resets,
         )
-        driver, client = self._driver, self._client
+        driver, client = self._picture.live, self._client
         if driver is None or client is None:
             return status
         controller, version = driver.controller, client.version
@@ -186,89 +180,32 @@ class ZWave:
 
     async def turn_off(self, device: str, hold: timedelta | None) -> None:
         """Switch off; with `hold` the device itself comes back after it."""
-        node, point = self._switch(device)
+        node, point = self._picture.switch_of(device)
         await switching.hold(node, hold)
         await switching.switch(node, point, on=False)
 
     async def turn_on(self, device: str) -> None:
         """Switch on, and clear the device's own timer if one is set."""
-        node, point = self._switch(device)
+        node, point = self._picture.switch_of(device)
         await switching.switch(node, point, on=True)
         await switching.hold(node, None)
 
     async def is_on(self, device: str) -> bool | None:
         """Ask the device itself. Raises Unreachable where it does not answer."""
-        node, point = self._switch(device)
+        node, point = self._picture.switch_of(device)
         return await switching.read(node, point)
-
-    def _switch(self, device: str) -> tuple[Node, SwitchPoint]:
-        name, _, socket = device.partition(":")
-        node = self.node(name)
-        points = switch_points(node)
-        if socket:
-            points = [point for point in points if str(point.endpoint) == socket]
-        if len(points) != 1:
-            raise Refused(f"{label(node)} is no switch that the box knows")
-        return node, points[0]
-
-    # --- for the rest of this room ----------------------------------------------------------------
-
-    def driver(self) -> Driver:
-        """The live driver. Raises Unreachable."""
-        if self._driver is None:
-            raise Unreachable("the Z-Wave driver is not connected; is the stick plugged in?")
-        return self._driver
-
-    def node(self, device: str) -> Node:
-        """The node behind a device name. Raises Unreachable or Refused."""
-        for node in self.driver().controller.nodes.values():
-            if self._device_of(node) == device:
-                return node
-        raise Refused(f"there is no Z-Wave device {device}; it may have been removed")
 
     # --- one session ------------------------------------------------------------------------------
 
-    async def _care_once(self, client: DriverClient, ready: asyncio.Event) -> None:
+    async def _care_once(self, ready: asyncio.Event) -> None:
         try:
             async with asyncio.timeout(SNAPSHOT_WITHIN_S):
                 await ready.wait()
         except TimeoutError as problem:
             raise Unreachable("the Z-Wave driver does not tell which devices it has") from problem
-        if client.driver is not None:
-            await self._care.run(client.driver)
-
-    def _begin(self, driver: Driver) -> None:
-        """Take the snapshot in, before any event that follows it."""
-        self._driver = driver
+        driver = self._picture.driver()
         self._sessions += 1
-        if self._home_id not in (None, driver.controller.home_id):
-            self._metering.forget()
-        self._home_id = driver.controller.home_id
-        for node in driver.controller.nodes.values():
-            self._take_in(node)
-
-    def _end(self) -> None:
-        self._last_devices = [
-            replace(device, state=DeviceState.UNKNOWN, is_on=None) for device in self.devices()
-        ]
-        self._driver = None
-        self._client = None
-
-    def _take_in(self, node: Node) -> None:
-        values = meter_values(node)
-        if values or node.node_id in self._metering.node_ids():
-            self._metering.node_has(
-                node.node_id,
-                self._device_of(node),
-                label(node),
-                product(node),
-                values,
-                report_intervals(configuration(node)),
-            )
-
-    def _device_of(self, node: Node) -> str:
-        name = device_name(self._home_id or 0, node.node_id)
-        return self.aliases.get(name, name)
+        await first_to_fail(self._care.run(driver), self.network.care(driver))
 
     def _wishes(self, node: Node) -> list[Setting]:
         """What must be written to the node so that it reports as the house wants."""
@@ -278,47 +215,20 @@ class ZWave:
             product(node),
             configuration(node),
             signed_power=self._signed_power,
-            power_interval=self.power_intervals.get(self._device_of(node)),
+            power_interval=self._choices.power_intervals.get(self._picture.device_of(node)),
         )
 
-    def _is_busy(self) -> bool:
-        return False
-
-    # --- events -----------------------------------------------------------------------------------
-
     def _on_event(self, event: Event) -> None:
-        name = event.get("event")
-        if event.get("source") == "node":
-            if name in _SIGNS_OF_LIFE:
-                self._care.stick_heard()
-            self._on_node_event(str(name), int(event["nodeId"]), event)
-        elif name == "node removed":
-            self._metering.node_gone(event["node"].node_id)
-
-    def _on_node_event(self, name: str, node_id: int, event: Event) -> None:
-        node = self._driver.controller.nodes.get(node_id) if self._driver else None
-        if node is None:
-            return
-        if name in _VALUE_EVENTS:
-            self._on_value(node, event["args"])
-        elif name in _NODE_CHANGES:
-            self._take_in(node)
-
-    def _on_value(self, node: Node, value: dict[str, Any]) -> None:
-        command_class, key = value.get("commandClass"), value.get("propertyKey")
-        if command_class == CommandClass.CONFIGURATION:
-            self._take_in(node)
-        if command_class != CommandClass.METER or value.get("property") != "value":
-            return
-        number = value.get("newValue", value.get("value"))
-        if not isinstance(key, int) or isinstance(number, bool):
-            return
-        if not isinstance(number, int | float):
-            return
-        source = MeterValue(value.get("endpoint") or 0, key)
-        if not self._metering.knows(node.node_id, source):
-            self._take_in(node)
-        self._metering.report(node.node_id, source, float(number))
+        driver: Driver = self._picture.driver()
+        if event.get("source") == "controller":
+            self._picture.on_controller_event(event)
+            self._steps.on_controller_event(event)
+        elif event.get("source") == "node":
+            node = driver.controller.nodes.get(int(event["nodeId"]))
+            if node is not None:
+                if self._picture.on_node_event(node, event):
+                    self._care.stick_heard()
+                self._steps.on_node_event(node, event)
 
     def _on_unreadable(self, problem: Malformed) -> None:
         """Count the event; end the session for a fresh picture, unless that was done lately."""
@@ -329,8 +239,3 @@ class ZWave:
         if last_ms is None or now_ms - last_ms > FRESH_PICTURE_EVERY / _MILLISECOND:
             self._fresh_picture_ms = now_ms
             raise problem
-
-
-def _holds(node: Node) -> tuple[timedelta, ...]:
-    timer = switching.timer(node)
-    return timer.holds if timer else ()

@@ -5,6 +5,7 @@ settings ([zwave] of agent.toml) say where.
 """
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from edge.clock import Clock
@@ -20,15 +21,17 @@ async def check(_: Mapping[str, Any], __: GetSecret, ___: Clock) -> Found:
 
 
 def create(
-    config: Mapping[str, Any], _: GetSecret, intake: Intake, clock: Clock, __: Notebook
+    config: Mapping[str, Any], _: GetSecret, intake: Intake, clock: Clock, notebook: Notebook
 ) -> Family:
-    """`config`: server_url, report_presets, aliases (device that replaced another → old name)."""
+    """`config`: server_url, report_presets, signed_power, backup_folder."""
     from edge.devices.zwave.family import ZWave
 
     return ZWave(
         str(config["server_url"]),
         intake,
         clock,
+        notebook=notebook,
+        backup_folder=Path(config["backup_folder"]) if config.get("backup_folder") else None,
         report_presets=bool(config.get("report_presets", True)),
-        aliases=config.get("aliases"),
+        signed_power=bool(config.get("signed_power", True)),
     )

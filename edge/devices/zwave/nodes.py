@@ -1,6 +1,5 @@
 """What the box wants to know of a node, read from the driver's picture of it. Nothing is sent."""
 
-from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
@@ -141,13 +140,8 @@ def as_on(value: object) -> bool | None:
     return bool(value) if isinstance(value, bool | int) else None
 
 
-def devices(
-    node: Node, device: str, own_timers: tuple[timedelta, ...], known: Mapping[str, float | str]
-) -> list[Device]:
-    """The node as the page and the status show it; one entry more per socket where it has several.
-
-    `known` adds to the details what only this box knows.
-    """
+def devices(node: Node, device: str, own_timers: tuple[timedelta, ...]) -> list[Device]:
+    """The node as page and status show it; one entry more per socket where it has several."""
     points = switch_points(node)
     only = points[0] if len(points) == 1 else None
     whole = Device(
@@ -160,7 +154,7 @@ def devices(
         is_switch=only is not None,
         is_on=is_on(node, only) if only else None,
         own_timers=own_timers if only else (),
-        details={**_details(node), **known},
+        details=_details(node),
     )
     if only or not points:
         return [whole]
@@ -193,7 +187,7 @@ def _details(node: Node) -> dict[str, str | float | bool | None]:
         "interview": str(node.interview_stage or "not started"),
         "ready": bool(node.ready),
         "mains_powered": bool(node.is_listening),
-        "security": security.name if security not in (None, SecurityClass.NONE) else "none",
+        "security": _key_name(security),
         "firmware": node.firmware_version,
         "rtt_ms": statistics.get("rtt"),
         "rssi_dbm": _dbm(statistics.get("rssi")),
@@ -208,6 +202,10 @@ def _details(node: Node) -> dict[str, str | float | bool | None]:
         if details["rssi_dbm"] is None:
             details["rssi_dbm"] = _dbm(route.get("rssi"))
     return details
+
+
+def _key_name(security: SecurityClass | None) -> str:
+    return "none" if security is None else security.name.lower()
 
 
 def _dbm(rssi: int | None) -> float | None:

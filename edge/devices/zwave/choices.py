@@ -1,0 +1,43 @@
+"""What a person chose for single Z-Wave devices, kept in the box's notebook."""
+
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any, Protocol
+
+_DOCUMENT = "zwave"
+
+
+class Notebook(Protocol):
+    """Small documents that outlive the process."""
+
+    async def get(self, name: str) -> Any: ...
+
+    async def put(self, name: str, value: Any) -> None: ...
+
+
+class Choices:
+    """`aliases`: device that took another's place → the name under which it goes on.
+    `power_intervals`: device → how often a person wants its power reported."""
+
+    def __init__(self, notebook: Notebook | None) -> None:
+        self._notebook = notebook
+        self.aliases: dict[str, str] = {}
+        self.power_intervals: dict[str, timedelta] = {}
+
+    async def load(self) -> None:
+        """Read them from the notebook."""
+        document: Mapping[str, Any] = (
+            await self._notebook.get(_DOCUMENT) if self._notebook else None
+        ) or {}
+        self.aliases = dict(document.get("aliases", {}))
+        self.power_intervals = {
+            device: timedelta(seconds=seconds)
+            for device, seconds in document.get("power_intervals_s", {}).items()
+        }
+
+    async def save(self) -> None:
+        """Keep them in the notebook."""
+        if self._notebook is not None:
+            intervals = {d: i.total_seconds() for d, i in self.power_intervals.items()}
+            document = {"aliases": self.aliases, "power_intervals_s": intervals}
+            await self._notebook.put(_DOCUMENT, document)

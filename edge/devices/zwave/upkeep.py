@@ -1,0 +1,134 @@
+"""Looking after single Z-Wave devices by hand: names, routes, interviews, intervals, tests."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+
+from zwave_js_server.const import NodeStatus
+from zwave_js_server.model.node import Node
+
+from edge.devices.zwave import switching
+from edge.devices.zwave.choices import Choices
+from edge.devices.zwave.door import answered
+from edge.devices.zwave.nodes import device_name, label, printable, product
+from edge.devices.zwave.picture import Picture
+from edge.devices.zwave.presets import PRESETS
+from edge.devices.zwave.steps import Steps
+from edge.errors import Refused
+
+PING_WITHIN_S = 60.0
+COMMAND_WITHIN_S = 30.0
+ROUTES_WITHIN_S = 180.0
+REPORT_INTERVALS = (timedelta(seconds=10), timedelta(hours=1))  # shorter floods the air
+
+
+@dataclass(frozen=True, slots=True)
+class SwitchTest:
+    """What a switch did: was it off when told so, and back as it was afterwards?"""
+
+    obeyed: bool
+    restored: bool
+
+
+class Upkeep:
+    """Everything a person does to one device that stays in the network."""
+
+    def __init__(
+        self,
+        picture: Picture,
+        steps: Steps,
+        choices: Choices,
+        wish_soon: Callable[[Node], None],
+    ) -> None:
+        self._picture = picture
+        self._steps = steps
+        self._choices = choices
+        self._wish_soon = wish_soon
+
+    async def rename(self, device: str, name: str) -> str:
+        """Call the device so from now on; the name as kept. Raises Refused where it is empty."""
+        kept = printable(name)
+        if not kept:
+            raise Refused("a device needs a name of at least one letter")
+        node = self._picture.node(device)
+        async with answered(f"renaming {label(node)}", COMMAND_WITHIN_S):
+            await node.async_set_name(kept, update_cc=False)
+        self._picture.take_in(node)
+        return kept
+
+    async def ping(self, device: str) -> bool:
+        """Whether the device answers now."""
+        node = self._picture.node(device)
+        async with answered(f"calling {label(node)}", PING_WITHIN_S):
+            return await node.async_ping()
+
+    async def interview(self, device: str) -> None:
+        """Ask the device anew what it can do; goes on as events. Its channels keep their keys."""
+        node = self._picture.node(device)
+        if node.status == NodeStatus.DEAD and not await self.ping(device):
+            raise Refused(f"{label(node)} does not answer; bring it nearer, or power it, first")
+        self._steps.interviewed.add(device)
+        async with answered(f"asking {label(node)} what it can do", COMMAND_WITHIN_S):
+            await node.async_refresh_info()
+
+    async def test_switch(self, device: str) -> SwitchTest:
+        """Flip the switch, read it back, and put it as it was."""
+        node, point = self._picture.switch_of(device)
+        before = await switching.read(node, point)
+        if before is None:
+            raise Refused(f"{label(node)} does not say whether it is on")
+        await switching.switch(node, point, on=not before)
+        obeyed = await switching.read(node, point) is not before
+        await switching.switch(node, point, on=before)
+        return SwitchTest(obeyed, await switching.read(node, point) is before)
+
+    async def rebuild_routes(self) -> None:
+        """Let every device look for its neighbours anew; takes minutes, goes on as events."""
+        driver = self._picture.driver()
+        async with answered("rebuilding routes", COMMAND_WITHIN_S):
+            if not await driver.controller.async_begin_rebuilding_routes():
+                raise Refused("routes are being rebuilt already")
+
+    async def stop_rebuilding_routes(self) -> None:
+        """Leave the remaining routes as they are."""
+        async with answered("ending the rebuilding of routes", COMMAND_WITHIN_S):
+            await self._picture.driver().controller.async_stop_rebuilding_routes()
+
+    async def rebuild_routes_of(self, device: str) -> bool:
+        """Let one device look for its neighbours anew; whether it did."""
+        node = self._picture.node(device)
+        async with answered(f"finding routes to {label(node)}", ROUTES_WITHIN_S):
+            return await self._picture.driver().controller.async_rebuild_node_routes(node)
+
+    async def set_power_interval(self, device: str, interval: timedelta | None) -> None:
+        """Let a known meter report its power this often; None: as its preset says.
+
+        Takes effect within a minute. Raises Refused where the box cannot tell it so.
+        """
+        node = self._picture.node(device)
+        shortest, longest = REPORT_INTERVALS
+        if product(node) not in PRESETS:
+            raise Refused(
+                f"the box does not know how to tell {label(node)} its report interval; it is asked "
+                "every few minutes where it does not report by itself"
+            )
+        if interval is None:
+            self._choices.power_intervals.pop(device, None)
+        elif shortest <= interval <= longest:
+            self._choices.power_intervals[device] = interval
+        else:
+            raise Refused("the report interval must be between 10 seconds and one hour")
+        self._wish_soon(node)
+        await self._choices.save()
+
+    async def adopt(self, device: str, old_device: str) -> None:
+        """Let `device` go on under the name of one that is no longer there: same channels, same
+        history. Raises Refused while the old one still belongs to the network.
+        """
+        node = self._picture.node(device)
+        controller = self._picture.driver().controller
+        if any(self._picture.device_of(other) == old_device for other in controller.nodes.values()):
+            raise Refused(f"{old_device} still belongs to the network; remove or replace it first")
+        self._choices.aliases[device_name(controller.home_id or 0, node.node_id)] = old_device
+        await self._choices.save()
+        self._picture.take_in(node)
