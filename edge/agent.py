@@ -260,6 +260,8 @@ def _always(config: Config) -> dict[str, dict[str, object]]:
         "zwave": {
             "server_url": config.zwave.server_url,
             "report_presets": config.zwave.report_presets,
+            "signed_power": config.zwave.signed_power,
+            "backup_folder": str(config.state_dir / "zwave"),
         }
     }
 

@@ -49,6 +49,7 @@ class ZWaveConfig(_Section):
     server_url: str = "ws://127.0.0.1:3000"
     stick: Path | None = None  # as handed to the driver; None = found by itself
     report_presets: bool = True  # sensible report groups for known meters
+    signed_power: bool = True  # … and power with a sign, so that what the house gives back shows
 
 
 class HouseConfig(_Section):
