@@ -216,34 +216,36 @@ class Slots:
     ) -> list[OutboxSlot]:
         longest_ms = max((feed.resolution_ms for feed in self._feeds.values()), default=0)
         for from_ms in (fresh_ms - longest_ms, 0):
-            batch: list[OutboxSlot] = []
-            for row in self._offerable(db, max(0, from_ms)):
-                if not batch:
-                    end_ms = epoch_ms(row.slot.start + row.slot.event_resolution)
-                    if row.slot.sensor_id not in skip and (not from_ms or end_ms >= fresh_ms):
-                        batch.append(row)
-                    continue
-                first = batch[0].slot
-                if row.slot.start >= first.start + limit * first.event_resolution:
-                    break
-                if (row.slot.sensor_id, row.slot.event_resolution, row.prior) == (
-                    first.sensor_id,
-                    first.event_resolution,
-                    batch[0].prior,
-                ):
-                    batch.append(row)
-            if batch:
-                return batch
+            for first in self._offerable(db, _row_id(max(0, from_ms), 0)):
+                feed, start_ms = self._feeds[_feed_of(first[0])], start_ms_of(first[0])
+                is_wanted = not from_ms or start_ms + feed.resolution_ms >= fresh_ms
+                if is_wanted and feed.sensor_id not in skip:
+                    return [self._outbox_slot(row) for row in self._batch(db, limit, first)]
         return []
 
-    def _offerable(self, db: sqlite3.Connection, from_ms: int) -> Iterator[OutboxSlot]:
-        """Waiting rows from a time on that nothing unsettled stands before."""
+    def _batch(self, db: sqlite3.Connection, limit: int, first: "_Row") -> Iterator["_Row"]:
+        """What may go together with this row."""
+        number = _feed_of(first[0])
+        end_ms = start_ms_of(first[0]) + limit * self._feeds[number].resolution_ms
+        for row in self._offerable(db, first[0], _row_id(end_ms, 0), number):
+            if row[2] == first[2]:  # one belief time a post
+                yield row
+
+    def _offerable(
+        self,
+        db: sqlite3.Connection,
+        first: int,
+        end: int = (1 << 63) - 1,
+        number: int | None = None,
+    ) -> Iterator["_Row"]:
+        """Waiting rows, of one feed or of all, that nothing unsettled stands before."""
         before = -1
-        query = f"{_SELECT} WHERE row_id >= ? AND state < 2 ORDER BY row_id"
-        for row in db.execute(query, [_row_id(from_ms, 0)]):
+        query = f"{_SELECT} WHERE row_id >= ? AND row_id < ? AND state < 2 {{}} ORDER BY row_id"
+        one = f"AND row_id >> {_VERSION_BITS} & {(1 << _FEED_BITS) - 1} = {number}"
+        for row in db.execute(query.format("" if number is None else one), [first, end]):
             key = row[0] // _VERSIONS
             if key != before and row[3] == SlotState.WAITING and row[0] not in self._uncommitted:
-                yield self._outbox_slot(row)
+                yield row
             before = key
 
     def settle(self, db: sqlite3.Connection, verdicts: Mapping[int, tuple[Verdict, str]]) -> None:

@@ -17,7 +17,7 @@ from edge.uplink.connection import Away
 from edge.uplink.offering import JOBS_OPEN_MAX, Offering, Server
 from edge.uplink.pacing import Pacing
 
-TICK = timedelta(seconds=2)
+TICK = timedelta(seconds=1)
 BATCH_SLOTS_MAX = 200  # larger batches cost the server far more when they have to be repeated
 BACKFILL_FOR = timedelta(seconds=10)  # at a stretch; then fresh slots and jobs have their turn
 OUTAGE_AFTER = timedelta(minutes=15)  # a shorter silence is no outage: the pace stays

@@ -9,6 +9,7 @@ import sys
 
 SECTIONS = {
     "buffer": "tests.bench.wear",
+    "uplink": "tests.bench.catch_up",
 }
 
 
