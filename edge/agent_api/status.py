@@ -88,7 +88,7 @@ class StatusDesk:
                 wall=self._clock.wall_now(),
                 uptime_s=now_ms / 1000,
             ),
-            flexmeasures=await self._flexmeasures(),
+            flexmeasures=await self.flexmeasures(),
             rejected=[
                 RejectedSlotStatus(
                     sensor_id=row.slot.sensor_id,
@@ -157,7 +157,7 @@ class StatusDesk:
             unresolved=stats.held_without_time,
         )
 
-    async def _flexmeasures(self) -> FlexMeasuresStatus:
+    async def flexmeasures(self) -> FlexMeasuresStatus:
         counts, progress = await self._outbox.counts(), await self._shipping.progress()
         paired = self._account.paired
         said = self._health.parts.get("shipping")

@@ -19,6 +19,7 @@ from edge.uplink.address import Address, Reach, parse_address
 from edge.uplink.flexmeasures import FlexMeasures
 from edge.uplink.mapping import Feed, default_mapping, sensors_from_json, sensors_to_json
 from edge.uplink.pairing import Look, Pairing, SiteWish
+from edge.uplink.remote import RemoteSensor
 
 PASSWORD = "flexmeasures.password"  # noqa: S105 – the name it is kept under
 _PAIRING = "pairing"
@@ -160,6 +161,13 @@ class Account:
         self._credentials.delete(PASSWORD)
         await self._leave()
         self._changed.set()
+
+    async def sensors_of_site(self) -> Sequence[RemoteSensor]:
+        """Every sensor below the site, to choose from. Raises Refused while not paired."""
+        if self.paired is None:
+            raise Refused("pair the box with FlexMeasures first")
+        async with self._open(self._kept_log_in(self.paired)) as client:
+            return await client.sensors(self.paired.site_asset_id)
 
     async def map(self, feeds: Iterable[Feed]) -> Sequence[Sensor]:
         """Feed exactly these from now on; sensors that are missing are made.

@@ -1,0 +1,251 @@
+"""The page's room for the Z-Wave network: one act at a time, told as live steps.
+
+Acts that take long run as a part of the agent (run), so that a closed browser neither stops them
+nor loses sight of them. What is going on is read from the family's own log of events.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+from typing import Any, Protocol, cast
+
+from aiohttp import web
+
+from edge.agent_api.door import answer, asked
+from edge.agent_api.network_story import Story
+from edge.agent_api.refusals import NotAllowed
+from edge.clock import Clock
+from edge.contract.setup import NetworkRequest, NetworkTask, StickView
+from edge.errors import EdgeError
+from edge.families import Families
+from edge.model import Device, DeviceState
+
+FAMILY = "zwave"
+LONG_POLL = timedelta(seconds=20)
+LOOK_EVERY = timedelta(milliseconds=250)
+LISTENS_FOR = timedelta(minutes=4)
+_LONG = frozenset({"add", "add_code", "remove", "remove_failed", "replace", "rebuild", "interview"})
+_MILLISECOND = timedelta(milliseconds=1)
+
+type Note = Callable[[str, str, dict[str, str]], Awaitable[None]]
+
+
+class _Numbered(Protocol):
+    number: int
+
+    def document(self) -> dict[str, Any]: ...
+
+
+class _Log(Protocol):
+    last: int
+
+    def after(self, number: int) -> list[_Numbered]: ...
+
+
+class _Network(Protocol):
+    async def add(self) -> None: ...
+    async def add_by_code(self, typed: str) -> object: ...
+    async def enter_pin(self, typed: str) -> None: ...
+    async def replace(self, device: str) -> None: ...
+    async def remove(self) -> None: ...
+    async def remove_failed(self, device: str) -> None: ...
+    async def stop(self) -> None: ...
+
+
+class _SwitchTest(Protocol):
+    obeyed: bool
+    restored: bool
+
+
+class _Upkeep(Protocol):
+    async def rename(self, device: str, name: str) -> str: ...
+    async def ping(self, device: str) -> bool: ...
+    async def interview(self, device: str) -> None: ...
+    async def test_switch(self, device: str) -> _SwitchTest: ...
+    async def rebuild_routes(self) -> None: ...
+    async def stop_rebuilding_routes(self) -> None: ...
+    async def set_power_interval(self, device: str, interval: timedelta | None) -> None: ...
+
+
+class _Status(Protocol):
+    connected: bool
+    problem: str | None
+    stick_firmware: str | None
+
+
+class ZWaveFamily(Protocol):
+    """What this room needs of devices/zwave, which is never imported here."""
+
+    network: _Network
+    upkeep: _Upkeep
+    events: _Log
+
+    def status(self) -> _Status: ...
+
+
+class NetworkRoom:
+    """Routes over the Z-Wave family, where it runs."""
+
+    def __init__(self, families: Families, clock: Clock, note: Note) -> None:
+        self._families = families
+        self._clock = clock
+        self._note = note
+        self._acts: asyncio.Queue[NetworkRequest] = asyncio.Queue(maxsize=1)
+        self._doing = ""
+        self._device = ""
+        self._from = 0
+        self._since_ms = 0
+        self._said: tuple[str, str] | None = None  # how the act failed before any event told so
+        self._changes = 0
+
+    def routes(self) -> list[web.RouteDef]:
+        return [web.get("/network", self._show), web.post("/network", self._act)]
+
+    async def run(self) -> None:
+        """Carry out the long acts, one after the other; a part of the agent."""
+        while True:
+            wanted = await self._acts.get()
+            try:
+                await self._carry_out(self._family(), wanted)
+            except EdgeError as problem:
+                self._said = ("stopped" if self._said else "failed", str(problem))
+                self._tell()
+
+    # --- for the meters' room ---------------------------------------------------------------------
+
+    def stick(self) -> StickView:
+        """How the stick is, in a word."""
+        family = self._families.running(FAMILY)
+        if family is None:
+            return StickView(code="none", text="")
+        known = cast("ZWaveFamily", family).status()
+        if not known.connected:
+            return StickView(code="none", text=known.problem or "")
+        if known.problem:
+            return StickView(code="trouble", text=known.problem)
+        return StickView(code="ready", text=known.stick_firmware or "")
+
+    def may(self, device: Device) -> list[str]:
+        """What can be done with this device now."""
+        if device.family != FAMILY or self._families.running(FAMILY) is None:
+            return []
+        offered = ["switch_test"] if device.is_switch else []
+        if ":" in device.device:  # one socket of a device
+            return offered
+        offered += ["ping", "interview", "rename", "interval", "remove"]
+        return offered + (["replace", "remove_failed"] if device.state is DeviceState.DEAD else [])
+
+    # --- routes -----------------------------------------------------------------------------------
+
+    async def _show(self, request: web.Request) -> web.Response:
+        since = _number(request.query.get("since", "-1"))
+        return answer(await self._after(since))
+
+    async def _act(self, request: web.Request) -> web.Response:
+        wanted = await asked(request, NetworkRequest)
+        family = self._family()
+        if wanted.doing not in _LONG:
+            await self._at_once(family, wanted)
+            return web.Response(status=204)
+        if self._doing and not self._task().is_over:
+            raise NotAllowed("network_busy", 409)
+        if self._acts.full():
+            raise NotAllowed("network_busy", 409)
+        self._doing, self._device = wanted.doing, wanted.device
+        self._from, self._since_ms = family.events.last, self._clock.boottime_ms()
+        self._said = None
+        self._acts.put_nowait(wanted)
+        self._tell()
+        await self._note("network", f"Z-Wave: {wanted.doing}", {"device": wanted.device})
+        return web.Response(status=204)
+
+    async def _carry_out(self, family: ZWaveFamily, wanted: NetworkRequest) -> None:
+        device = wanted.device.removeprefix(f"{FAMILY}/")
+        match wanted.doing:
+            case "add":
+                await family.network.add()
+            case "add_code":
+                await family.network.add_by_code(wanted.text)
+            case "remove":
+                await family.network.remove()
+            case "remove_failed":
+                await family.network.remove_failed(device)
+            case "replace":
+                await family.network.replace(device)
+            case "rebuild":
+                await family.upkeep.rebuild_routes()
+            case "interview":
+                await family.upkeep.interview(device)
+
+    async def _at_once(self, family: ZWaveFamily, wanted: NetworkRequest) -> None:
+        device = wanted.device.removeprefix(f"{FAMILY}/")
+        match wanted.doing:
+            case "pin":
+                await family.network.enter_pin(wanted.text)
+            case "stop":
+                await self._stop(family)
+            case "ping":
+                if not await family.upkeep.ping(device):
+                    raise NotAllowed("device_silent", 409)
+            case "rename":
+                await family.upkeep.rename(device, wanted.text)
+            case "interval":
+                await family.upkeep.set_power_interval(device, timedelta(seconds=wanted.seconds))
+            case "switch_test":
+                outcome = await family.upkeep.test_switch(device)
+                await self._note("command", "switch tested by hand", {"device": wanted.device})
+                if not (outcome.obeyed and outcome.restored):
+                    raise NotAllowed("switch_disobeyed", 409)
+
+    async def _stop(self, family: ZWaveFamily) -> None:
+        self._said = ("stopped", "")
+        self._tell()
+        if self._doing == "rebuild":
+            await family.upkeep.stop_rebuilding_routes()
+        elif self._doing != "interview":
+            await family.network.stop()
+
+    # --- what is going on -------------------------------------------------------------------------
+
+    def _task(self) -> NetworkTask:
+        family = cast("ZWaveFamily | None", self._families.running(FAMILY))
+        if not self._doing or family is None:
+            story = Story(self._doing)
+            story.end("idle", well=True)
+            return story.message(self._changes, None)
+        story = Story(self._doing, self._device)
+        story.tell(each.document() for each in family.events.after(self._from))
+        if self._said is not None and not story.is_over:
+            outcome, text = self._said
+            if text:
+                story.step("said", text)
+            story.end(outcome, well=False)
+        passed_ms = self._clock.boottime_ms() - self._since_ms
+        left_s = max(0.0, LISTENS_FOR.total_seconds() - passed_ms / 1000)
+        return story.message(self._changes + family.events.last, left_s)
+
+    async def _after(self, since: int) -> NetworkTask:
+        """The task as soon as it differs from revision `since`, or as it is after a while."""
+        until_ms = self._clock.boottime_ms() + LONG_POLL / _MILLISECOND
+        while True:
+            found = self._task()
+            is_late = self._clock.boottime_ms() >= until_ms
+            if found.revision != since or found.is_over or is_late:
+                return found
+            await self._clock.sleep(LOOK_EVERY)
+
+    def _tell(self) -> None:
+        self._changes += 1
+
+    def _family(self) -> ZWaveFamily:
+        family = self._families.running(FAMILY)
+        if family is None:
+            raise NotAllowed("network_away", 409)
+        return cast("ZWaveFamily", family)
+
+
+def _number(text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        return -1
