@@ -16,6 +16,7 @@ from aiohttp import web
 
 from edge import __version__
 from edge.agent_api.door import answer, application, asked, serve
+from edge.agent_api.page_door import PageDoor, Parts
 from edge.agent_api.status import StatusDesk
 from edge.clock import SystemClock
 from edge.config import Config
@@ -132,6 +133,21 @@ class Agent:
             self.account,
             self.shipping,
         )
+        self.page = PageDoor(
+            Parts(
+                config,
+                clock,
+                settings,
+                self.events,
+                credentials,
+                self.health,
+                self.intake,
+                self.families,
+                self.account,
+                outbox,
+                self.desk,
+            )
+        )
 
     @classmethod
     async def open(cls, config: Config) -> "Agent":
@@ -162,7 +178,11 @@ class Agent:
 
     async def run(self, stopped: asyncio.Event) -> None:
         """Run every part until `stopped` is set."""
-        door = await serve(self.config.own_socket, application(self._own_routes()), mode=0o600)
+        own = application(self._own_routes())
+        doors = [
+            await serve(self.config.own_socket, own, mode=0o600),
+            await serve(self.config.page_socket, self.page.application(), mode=0o660),
+        ]
         try:
             async with asyncio.TaskGroup() as group:
                 parts = [group.create_task(self._kept(*part)) for part in self._parts().items()]
@@ -174,7 +194,8 @@ class Agent:
                 for part in parts:
                     part.cancel()
         finally:
-            await door.cleanup()
+            for door in doors:
+                await door.cleanup()
 
     async def close(self) -> None:
         """Commit what was read and leave both files."""
@@ -189,6 +210,7 @@ class Agent:
             "account": self.account.run,
             "slots": self.due.run,
             "shipping": self.shipping.run,
+            "network": self.page.network.run,
         }
 
     def _box_health(self, identity: str) -> BoxHealth:

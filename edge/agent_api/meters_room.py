@@ -84,9 +84,7 @@ class MetersRoom:
     async def _keep(self, request: web.Request) -> web.Response:
         name = _known(request)
         wanted = await asked(request, FamilyRequest)
-        configuration = self._configuration(
-            name, wanted, await self._families.configuration(name)
-        )
+        configuration = self._configuration(name, wanted, await self._families.configuration(name))
         fields = {field.name for field in load(name).fields if field.kind is FieldKind.PASSWORD}
         secrets = {
             field: secret.get_secret_value()

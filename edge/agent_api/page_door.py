@@ -1,12 +1,123 @@
 """The page's socket: whoever passes the entrance may use the rooms behind it."""
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
 
 from aiohttp import web
 
 from edge.agent_api.access import Access
 from edge.agent_api.door import application
 from edge.agent_api.entrance import Entrance, session_needed
+from edge.agent_api.flexmeasures_room import FlexMeasuresRoom
+from edge.agent_api.hosts import own_hosts
+from edge.agent_api.live_room import LiveRoom
+from edge.agent_api.map_room import MapRoom
+from edge.agent_api.meters_room import MetersRoom
+from edge.agent_api.network_room import NetworkRoom
+from edge.agent_api.status import StatusDesk
+from edge.clock import Clock
+from edge.config import Config
+from edge.contract.page import Front, Standing
+from edge.credentials import Credentials
+from edge.families import Families
+from edge.health import Health
+from edge.intake import ReadingIntake
+from edge.store.outbox import Outbox
+from edge.store.settings import Events, Settings
+from edge.uplink.account import Account
+
+CLAIM_CODE = "claim.code"  # kept among the secrets where the card was prepared with one
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What the page may see and touch of the agent."""
+
+    config: Config
+    clock: Clock
+    settings: Settings
+    events: Events
+    credentials: Credentials
+    health: Health
+    intake: ReadingIntake
+    families: Families
+    account: Account
+    outbox: Outbox
+    desk: StatusDesk
+
+
+class PageDoor:
+    """Access, entrance and rooms, joined."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+        self.access = Access(
+            parts.settings,
+            parts.clock,
+            self._note,
+            marker=parts.config.state_dir / "claimed",
+            window=timedelta(seconds=parts.config.claim_window_s),
+            code=parts.credentials.get(CLAIM_CODE),
+        )
+        self.network = NetworkRoom(parts.families, parts.clock, self._note)
+        self._map = MapRoom(
+            parts.account, parts.intake, parts.families.devices, parts.settings, parts.clock
+        )
+
+    def application(self) -> web.Application:
+        """What the page's socket serves."""
+        entrance = Entrance(self.access, self._front, self._standing)
+        return page_application(self.access, entrance, [room.routes() for room in self._rooms()])
+
+    def _rooms(self) -> "list[_Room]":
+        of = self._parts
+        return [
+            FlexMeasuresRoom(of.account, of.desk.flexmeasures, of.clock, self._note),
+            MetersRoom(
+                of.families,
+                of.credentials,
+                of.intake,
+                of.health,
+                of.clock,
+                self.network,
+                self._note,
+            ),
+            self.network,
+            self._map,
+            LiveRoom(self._map, of.account, of.intake, of.outbox, of.desk, of.clock),
+        ]
+
+    def _front(self) -> Front:
+        config = self._parts.config
+        return Front(
+            name=config.name,
+            release=config.release,
+            supported_until=config.supported_until,
+            hosts=own_hosts(config.name),
+            claimed=False,
+            claim_lost=False,
+            claim_open_s=0,
+            claim_code_needed=False,
+            clock_trusted=self._parts.clock.is_trusted(),
+        )
+
+    async def _standing(self) -> Standing:
+        of = self._parts
+        counts = await of.outbox.counts()
+        return Standing(
+            paired=of.account.paired is not None,
+            meters=len(of.families.devices()),
+            mapped=len(of.account.sensors()),
+            live=of.account.paired is not None and counts.accepted_total > 0,
+            attention=len(of.health.alarms),
+        )
+
+    async def _note(self, kind: str, text: str, detail: dict[str, str]) -> None:
+        await self._parts.events.add(kind, text, dict(detail))
+
+
+type _Room = FlexMeasuresRoom | MetersRoom | NetworkRoom | MapRoom | LiveRoom
 
 
 def page_application(

@@ -6,17 +6,22 @@ which nothing is lost: first the box (it commits), then the house, then the serv
 
 import asyncio
 import os
+import secrets
 import shutil
 import sys
 import tempfile
+import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from pydantic import SecretStr
+
 from edge.cli.door import ask
 from edge.contract import Done, PairAnswer, PairRequest, Status
-from edge.errors import EdgeError
+from edge.contract.page import ClaimRequest, SessionAnswer
+from edge.errors import EdgeError, Refused
 from tests.house import child, household, yesterday
 from tests.house.flexmeasures.process import FlexMeasuresServer
 from tests.house.replay import Replay
@@ -44,6 +49,7 @@ class Scene:
         self._password = password
         self._stack = AsyncExitStack()
         self._runtime = Path(tempfile.mkdtemp(prefix="edge-"))  # short: it holds Unix sockets
+        self._page_password: str | None = None
         self.prefilled = 0
 
     @property
@@ -106,6 +112,8 @@ class Scene:
                 *("--port", str(asked.page_port)),
             )
         )
+        if asked.claimed:
+            await self._claim()
         self._say_where(url)
 
     async def _prefill(self, home: household.Household) -> None:
@@ -150,6 +158,7 @@ state_dir = "{self._asked.state}"
 runtime_dir = "{self._runtime}"
 name = "{BOX_NAME}"
 release = "simulated house"
+claim_window_s = {time.clock_gettime(time.CLOCK_BOOTTIME) + 900:.0f}
 
 [clock]
 trust_always = true
@@ -206,6 +215,18 @@ backfill_spread_s = 0
         await asyncio.to_thread(ask, self.socket, "POST", "/flexmeasures/map", Done)
         self._screen.step(f"{(await self.status()).flexmeasures.sensors} sensors are fed")
 
+    async def _claim(self) -> None:
+        """Claim the box as a person would, with a password of its own; a claimed one stays so."""
+        password = secrets.token_hex(8)
+        door = self._runtime / "page.sock"
+        wanted = ClaimRequest(password=SecretStr(password))
+        try:
+            await asyncio.to_thread(ask, door, "POST", "/claim", SessionAnswer, wanted)
+        except Refused:
+            self._screen.step("the box was claimed before")
+            return
+        self._page_password = password
+
     async def _devices_known(self) -> None:
         """Until every device was interviewed, and no more channels come."""
         channels = -1
@@ -220,7 +241,8 @@ backfill_spread_s = 0
     def _say_where(self, url: str) -> None:
         asked = self._asked
         self._screen.say()
-        self._screen.say(f"  setup page     http://127.0.0.1:{asked.page_port}")
+        password = f"   password: {self._page_password}" if self._page_password else ""
+        self._screen.say(f"  setup page     http://127.0.0.1:{asked.page_port}{password}")
         if asked.flexmeasures_url is None:
             _, email, password = DEMO_ACCOUNT
             self._screen.say(f"  FlexMeasures   {url}   log in: {email}  {password}")
