@@ -41,8 +41,11 @@ def _parser() -> argparse.ArgumentParser:
     agent = commands.add_parser("agent", help="the resident process: meters, buffer, uplink")
     agent.set_defaults(run=_agent)
 
-    page = commands.add_parser("setup-page", help="the page a person sees", add_help=False)
-    page.add_argument("rest", nargs=argparse.REMAINDER)
+    page = commands.add_parser("setup-page", help="the page a person sees")
+    page.add_argument("--socket", type=Path, help="the agent's (default: as the settings say)")
+    page.add_argument("--port", type=int, help="listen here, not on systemd's socket")
+    page.add_argument("--host", default="127.0.0.1")
+    page.add_argument("--idle-s", type=float, help="leave after this long without a request")
     page.set_defaults(run=_setup_page)
 
     status = commands.add_parser("status", help="how the box is doing")
@@ -78,9 +81,14 @@ def _agent(chosen: argparse.Namespace) -> int:
 
 
 def _setup_page(chosen: argparse.Namespace) -> int:
-    from edge.setup_page.serving import main as page_main
+    from edge.setup_page.serving import run
 
-    page_main(chosen.rest)
+    socket = chosen.socket
+    if socket is None:
+        from edge.config import load
+
+        socket = load(_config_path(chosen)).page_socket
+    run(socket, chosen.port, chosen.host, chosen.idle_s)
     return 0
 
 

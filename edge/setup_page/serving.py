@@ -4,7 +4,6 @@ Started by the first request, gone when nobody has asked for a while: it holds n
 is lost. Requests that stay open (live values) count as being asked.
 """
 
-import argparse
 import asyncio
 import os
 import socket
@@ -14,6 +13,7 @@ from pathlib import Path
 import uvicorn
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from edge.errors import ConfigFault
 from edge.setup_page.app import build
 
 FIRST_SYSTEMD_SOCKET = 3  # sd_listen_fds(3)
@@ -22,14 +22,12 @@ _STOP_WITHIN_S = 2  # an open stream would keep the process for ever
 _AT_ONCE_MAX = 48  # a household has a few phones; each holds at most six connections
 
 
-def main(arguments: list[str] | None = None) -> None:
+def run(agent: Path, port: int | None, host: str, idle_s: float | None) -> None:
     """Serve until stopped, or until idle where systemd would start it again."""
-    wanted = _options().parse_args(arguments)
-    listening = _listen(wanted.port, wanted.host)
-    idle_after_s = wanted.idle_s if wanted.idle_s is not None else None
-    if idle_after_s is None and "LISTEN_FDS" in os.environ:
-        idle_after_s = IDLE_AFTER_S
-    asyncio.run(serve(wanted.socket, listening, idle_after_s))
+    listening = _listen(port, host)
+    if idle_s is None and "LISTEN_FDS" in os.environ:
+        idle_s = IDLE_AFTER_S
+    asyncio.run(serve(agent, listening, idle_s))
 
 
 async def serve(agent: Path, listening: list[socket.socket], idle_after_s: float | None) -> None:
@@ -91,15 +89,6 @@ def _listen(port: int | None, host: str) -> list[socket.socket]:
         count = int(os.environ.get("LISTEN_FDS", "0"))
         return [socket.socket(fileno=FIRST_SYSTEMD_SOCKET + each) for each in range(count)]
     if port is None:
-        raise SystemExit("edge setup-page: no socket from systemd; give --port")
+        raise ConfigFault("no socket from systemd; give --port")
     listening = socket.create_server((host, port), reuse_port=False)
     return [listening]
-
-
-def _options() -> argparse.ArgumentParser:
-    options = argparse.ArgumentParser(prog="edge setup-page", description="Serve the setup page.")
-    options.add_argument("--socket", type=Path, default=Path("/run/edge/page.sock"))
-    options.add_argument("--port", type=int, help="listen here instead of on systemd's socket")
-    options.add_argument("--host", default="127.0.0.1")
-    options.add_argument("--idle-s", type=float, help="leave after this long without a request")
-    return options
