@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from aiohttp import web
 
 from edge.agent_api.door import answer, asked
+from edge.agent_api.names import display_names
 from edge.agent_api.refusals import NotAllowed
 from edge.clock import Clock
 from edge.contract.setup import (
@@ -213,7 +214,7 @@ class MapRoom:
         return ChannelView(
             key=channel.key,
             device=names.get(channel.device_key, channel.device),
-            name=channel.name or str(channel.quantity),
+            name=_clamp_name(channel, names),
             quantity=str(channel.quantity),
             unit=channel.unit,
             direction=str(channel.direction),
@@ -223,7 +224,14 @@ class MapRoom:
         )
 
     def _names(self) -> dict[str, str]:
-        return {d.key: d.name or d.model or d.device for d in self._devices()}
+        return display_names(self._devices())
+
+
+def _clamp_name(channel: Channel, names: Mapping[str, str]) -> str:
+    """What tells this channel from the others of its device; empty where nothing need."""
+    own = "" if channel.endpoint in ("", "0") else channel.endpoint
+    told = "" if names.get(channel.device_key, "").startswith(channel.name) else channel.name
+    return " ".join(filter(None, (told, own)))
 
 
 def _is_turned(sensor: Sensor, channels: Mapping[str, Channel]) -> bool:

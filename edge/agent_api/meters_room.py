@@ -6,6 +6,7 @@ from typing import Any
 from aiohttp import web
 
 from edge.agent_api.door import answer, asked
+from edge.agent_api.names import display_names
 from edge.agent_api.network_room import NetworkRoom
 from edge.agent_api.refusals import NotAllowed
 from edge.clock import Clock
@@ -66,7 +67,7 @@ class MetersRoom:
         return answer(
             MetersView(
                 families=[await self._family(name) for name in names],
-                devices=[self._device(each) for each in self._families.devices()],
+                devices=self._devices(),
                 stick=self._network.stick() if "zwave" in FAMILIES else None,
             )
         )
@@ -127,12 +128,17 @@ class MetersRoom:
 
         return get
 
-    def _device(self, device: Device) -> DeviceView:
+    def _devices(self) -> list[DeviceView]:
+        known = self._families.devices()
+        names = display_names(known)
+        return [self._device(each, names[each.key]) for each in known]
+
+    def _device(self, device: Device, name: str) -> DeviceView:
         return DeviceView(
             key=device.key,
             family=device.family,
             device=device.device,
-            name=device.name or device.model or device.device,
+            name=name,
             model=device.model,
             state=str(device.state),
             last_seen=device.last_seen,

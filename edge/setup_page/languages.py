@@ -57,6 +57,14 @@ class Words:
         digits = 0 if abs(value) >= 100 else 1 if abs(value) >= 10 else 2
         return f"{self.number(value, digits)} {unit}".rstrip()
 
+    def detail(self, key: str, value: object) -> str:
+        """A fact about a device: a word we know, yes or no, a number without needless digits."""
+        if isinstance(value, bool):
+            return self("yes" if value else "no")
+        if isinstance(value, float):
+            return self.number(value, 0 if value == int(value) else 1)
+        return self.first(f"device.{key}.{value}", otherwise=str(value))
+
     def energy(self, value_kwh: float) -> str:
         return f"{self.number(value_kwh, 1)} kWh"
 

@@ -125,7 +125,12 @@ class House:
                     "Main meter",
                     "AEON Labs ZW095 Home Energy Meter",
                     power_w=1342.5,
-                    details={"route": "3", "signal_dbm": -71.0, "security": "S2", "far": True},
+                    details={
+                        "node": 2.0,
+                        "repeaters": "3",
+                        "rssi_dbm": -91.0,
+                        "security": "s2_authenticated",
+                    },
                 ),
                 device(
                     PLUG,
@@ -134,7 +139,7 @@ class House:
                     is_switch=True,
                     is_on=True,
                     power_w=812.0,
-                    details={"signal_dbm": -54.0, "security": "S2", "report_interval_s": 30.0},
+                    details={"node": 3.0, "rssi_dbm": -54.0, "security": "s2_authenticated"},
                     may=["ping", "interview", "rename", "interval", "switch_test", "replace"],
                 ),
                 device(

@@ -1,13 +1,14 @@
-"""Smappee: the cloud through smappy, or an older monitor in the house by its address."""
+"""Smappee: the cloud through smappy, or an older monitor in the house by its address.
+
+The page asks for `fields` of every family, so smappy is not imported before it is needed.
+"""
 
 from collections.abc import Mapping
 from typing import Any
 
 from edge.clock import Clock
-from edge.devices.smappee.family import CloudSettings, CloudSmappee
 from edge.devices.smappee.holds import SmappeeHold
-from edge.devices.smappee.local import LocalSettings, SmappeeInHouse
-from edge.family import Field, FieldKind, Found, GetSecret, Notebook
+from edge.family import Family, Field, FieldKind, Found, GetSecret, Notebook
 from edge.model import Intake
 
 __all__ = ["SmappeeHold", "check", "create", "fields"]
@@ -46,7 +47,11 @@ def _is_local(config: Mapping[str, Any]) -> bool:
 async def check(config: Mapping[str, Any], get_secret: GetSecret, clock: Clock) -> Found:
     """Log in and look; offers the service locations as choices and what each measures."""
     if _is_local(config):
+        from edge.devices.smappee.local import LocalSettings, SmappeeInHouse
+
         return await SmappeeInHouse.check(LocalSettings.read(fields, config, get_secret), clock)
+    from edge.devices.smappee.family import CloudSettings, CloudSmappee
+
     return await CloudSmappee.check(CloudSettings.read(fields, config, get_secret), clock)
 
 
@@ -56,9 +61,13 @@ def create(
     intake: Intake,
     clock: Clock,
     notebook: Notebook,
-) -> CloudSmappee | SmappeeInHouse:
+) -> Family:
     """The family as configured; nothing is asked of Smappee before run()."""
     if _is_local(config):
+        from edge.devices.smappee.local import LocalSettings, SmappeeInHouse
+
         return SmappeeInHouse(LocalSettings.read(fields, config, get_secret), intake, clock)
+    from edge.devices.smappee.family import CloudSettings, CloudSmappee
+
     settings = CloudSettings.read(fields, config, get_secret)
     return CloudSmappee(settings, intake, clock, notebook)

@@ -23,6 +23,8 @@ router = APIRouter()
 LONG_POLL_S = 20.0
 DEVICE_ANSWERS_WITHIN_S = 30.0  # three tries of a device at the edge of the network
 _BREATH_S = 1.0
+FAR_BELOW_DBM = -85.0  # 500 series radios lose frames from about here
+_SHOWN_APART = frozenset({"rssi_dbm", "security", "firmware", "battery_percent", "repeaters"})
 
 type Key = Annotated[str, Form(max_length=200)]
 type Text = Annotated[str, Form(max_length=500)]
@@ -112,6 +114,8 @@ async def show_device(
         "device.html",
         device=found,
         hops=_hops(found, meters),
+        more=_more(found),
+        is_far=_is_far(found),
         step=step_while_new(request, 3),
     )
 
@@ -125,7 +129,24 @@ def _find(meters: MetersView, key: str) -> DeviceView:
 
 def _hops(device: DeviceView, meters: MetersView) -> list[str]:
     """The names of the devices that pass this one's messages on, nearest to the box first."""
-    route = device.details.get("route")
-    names = {each.device: each.name for each in meters.devices}
-    found = str(route).split(",") if route else []
-    return [names.get(each.strip(), each.strip()) for each in found]
+    names = {_whole(each.details.get("node")): each.name for each in meters.devices}
+    passed = str(device.details.get("repeaters") or "").split(",")
+    return [names.get(each.strip(), each.strip()) for each in passed if each.strip()]
+
+
+def _more(device: DeviceView) -> dict[str, str | float | bool]:
+    """What only the curious want to know."""
+    return {
+        key: value
+        for key, value in device.details.items()
+        if value is not None and key not in _SHOWN_APART
+    }
+
+
+def _is_far(device: DeviceView) -> bool:
+    signal = device.details.get("rssi_dbm")
+    return isinstance(signal, float) and signal < FAR_BELOW_DBM
+
+
+def _whole(number: object) -> str:
+    return f"{number:.0f}" if isinstance(number, float) else str(number)

@@ -144,6 +144,15 @@
     }
   };
 
+  // Seconds that run down between two messages of the box.
+  setInterval(() => {
+    for (const shown of document.querySelectorAll("[data-countdown]")) {
+      const left = Math.max(0, Number(shown.dataset.countdown) - 1);
+      shown.dataset.countdown = left;
+      shown.textContent = shown.dataset.words.replace("#", left);
+    }
+  }, 1000);
+
   const reload = document.querySelector("[data-reload-s]");
   if (reload) setTimeout(() => location.reload(), Number(reload.dataset.reloadS) * 1000);
 
