@@ -32,6 +32,7 @@ from tests.house.zwave_server import ZwaveServer
 
 ANSWER_WITHIN = timedelta(seconds=20)
 METERS_WITHIN = timedelta(seconds=120)  # a first interview of a real stick's devices takes longer
+METERED_QUANTITIES = 4  # W, kWh, V and A of every place of the simulated house
 BOX_NAME = "flexbox"
 DEMO_ACCOUNT = ("The simulated house", "owner@house.example", "a-demo-password")
 
@@ -229,14 +230,15 @@ backfill_spread_s = 0
 
     async def _devices_known(self) -> None:
         """Until every device was interviewed, and no more channels come."""
+        expected = 1 if self._asked.stick else len(household.PLACES) * METERED_QUANTITIES
         channels = -1
         while True:
             status = await self.status()
             interviewing = any(device.state == "interviewing" for device in status.devices)
-            if status.devices and not interviewing and len(status.channels) == channels > 0:
+            if not interviewing and len(status.channels) == channels >= expected:
                 return
             channels = len(status.channels)
-            await asyncio.sleep(2)
+            await asyncio.sleep(1)
 
     def _say_where(self, url: str) -> None:
         asked = self._asked

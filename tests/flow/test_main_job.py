@@ -1,0 +1,179 @@
+"""The main job, whole: `make run` in the simulated house, against a real FlexMeasures."""
+
+import asyncio
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from io import StringIO
+from pathlib import Path
+
+import pytest
+import requests
+
+from edge.contract import Status
+from tests.house import exact
+from tests.house.child import ROOT
+from tests.house.flexmeasures.process import Account, FlexMeasuresServer
+from tests.house.run.scene import Scene
+from tests.house.run.screen import Screen
+from tests.house.run.wishes import wishes
+
+SLOT = timedelta(minutes=5)
+METERS = {
+    ("ZW095", "electricity-power"): (2, 0),
+    ("ZW095", "electricity-power 1"): (2, 1),
+    ("ZW095", "electricity-power 2"): (2, 2),
+    ("ZW095", "electricity-power 3"): (2, 3),
+}
+
+
+def variables(state: Path, **more: str) -> dict[str, str]:
+    """Wishes with ports nobody uses."""
+    ports = dict(zip(("PAGE_PORT", "FLEXMEASURES_PORT", "ZWAVE_PORT"), _free_ports(3), strict=True))
+    return ports | {"STATE": str(state)} | more
+
+
+def _free_ports(count: int) -> Iterator[str]:
+    with_sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [str(each.getsockname()[1]) for each in with_sockets]
+    for each in with_sockets:
+        each.close()
+    return iter(ports)
+
+
+def run(state: Path, **more: str) -> "subprocess.Popen[str]":
+    return subprocess.Popen(
+        [sys.executable, "-m", "tests.house.run"],
+        cwd=ROOT,
+        env=os.environ | variables(state, **more),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        stdin=subprocess.DEVNULL,
+        text=True,
+    )
+
+
+def left_running(state: Path) -> list[str]:
+    """Command lines of processes that name the scene's folder, the asker excepted."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            line = path.read_bytes().replace(b"\0", b" ").decode(errors="replace")
+        except OSError:
+            continue
+        if str(state) in line:
+            found.append(line)
+    return found
+
+
+def test_run_for_ends_with_figures_and_leaves_nothing_behind(tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    first = run(state, RUN_FOR="40")
+    out, errors = first.communicate(timeout=180)
+    assert first.returncode == 0, out + errors
+    figures = json.loads(out.splitlines()[-1])
+    assert figures["readings_stored"] > 10_000
+    assert figures["slots_accepted"] >= 6 * 280
+    assert figures["slots_rejected"] == 0
+    assert left_running(state) == []
+    assert _second_start_finds_everything_again(state) >= figures["slots_accepted"]
+
+
+def _second_start_finds_everything_again(state: Path) -> int:
+    """Started once more on the same state and stopped by Ctrl-C; the slots accepted in all."""
+    again = run(state)
+    assert again.stdout is not None
+    for line in again.stdout:
+        if "Ctrl-C" in line:
+            break
+    again.send_signal(signal.SIGINT)
+    out, errors = again.communicate(timeout=60)
+    assert again.returncode == 0, out + errors
+    assert left_running(state) == []
+    with requests.Session() as _:
+        figures = json.loads(out.splitlines()[-1])
+    return int(figures["slots_accepted"])
+
+
+@pytest.mark.parametrize(
+    ("more", "says"),
+    [
+        ({"STICK": "/dev/no-such-stick"}, "no such port"),
+        ({"HOUSE_DATA": "README.md"}, "not a readable gzip file"),
+        ({"FLEXMEASURES_URL": "http://127.0.0.1:9", "EMAIL": "me@house.example"}, "password"),
+    ],
+)
+def test_wish_that_cannot_be_is_one_line(tmp_path: Path, more: dict[str, str], says: str) -> None:
+    failed = run(tmp_path / "state", RUN_FOR="5", **more)
+    out, errors = failed.communicate(timeout=60)
+    assert failed.returncode != 0
+    assert says in errors.lower() or says in errors
+    assert "Traceback" not in out + errors
+
+
+async def test_household_arrives_to_the_watt(
+    tmp_path: Path, flexmeasures_server: FlexMeasuresServer
+) -> None:
+    account = flexmeasures_server.make_account()
+    asked = wishes(
+        variables(tmp_path / "state", FLEXMEASURES_URL=flexmeasures_server.url, EMAIL=account.email)
+    )
+    async with Scene(asked, Screen(StringIO()), account.password) as scene:
+        status = await _caught_up(scene)
+        assert status.flexmeasures.sensors == 6
+        assert status.flexmeasures.slots_rejected == 0
+        assert {device.model for device in status.devices} >= {"ZW095"}
+    compared = await asyncio.to_thread(_compare, flexmeasures_server.url, account)
+    assert compared > 4 * 250
+
+
+async def _caught_up(scene: Scene) -> Status:
+    async with asyncio.timeout(120):
+        while True:
+            status = await scene.status()
+            server = status.flexmeasures
+            if server.slots_accepted >= 6 * 280 and not server.slots_waiting:
+                return status
+            await asyncio.sleep(1)
+
+
+def _compare(url: str, account: Account) -> int:
+    """Every slot FlexMeasures has, against the file; how many were compared."""
+    credentials = {"email": account.email, "password": account.password}
+    token = requests.post(f"{url}/api/requestAuthToken", json=credentials, timeout=30).json()
+    with requests.Session() as session:
+        session.headers["Authorization"] = token["auth_token"]
+        now = datetime.now(UTC)
+        compared = 0
+        for sensor in session.get(f"{url}/api/v3_0/sensors", timeout=30).json():
+            place = METERS.get(("ZW095", sensor["name"]))
+            if place is None or "ZW095" not in _asset_of(session, url, sensor):
+                continue
+            series = session.get(
+                f"{url}/api/v3_0/sensors/{sensor['id']}/data",
+                params={
+                    "start": (now - timedelta(hours=26)).isoformat(),
+                    "duration": "PT26H",
+                    "unit": "W",
+                },
+                timeout=60,
+            ).json()
+            first = datetime.fromisoformat(series["start"])
+            for number, value in enumerate(series["values"]):
+                start = first + number * SLOT
+                if value is None or start > now - timedelta(minutes=20):
+                    continue
+                expected = exact.mean_w(*place, start, start + SLOT)
+                assert value == pytest.approx(expected, abs=1), (sensor["name"], start)
+                compared += 1
+    return compared
+
+
+def _asset_of(session: requests.Session, url: str, sensor: dict[str, int]) -> str:
+    asset = session.get(f"{url}/api/v3_0/assets/{sensor['generic_asset_id']}", timeout=30).json()
+    return str(asset["name"])
