@@ -10,7 +10,8 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from edge.errors import Malformed
-from edge.model import Channel, Direction, Quantity, Sensor, Term
+from edge.model import Channel, Direction, Kind, Quantity, Sensor, Term
+from edge.uplink.resample import HOLD_INTERVALS
 
 EVENT_RESOLUTION = timedelta(minutes=5)
 _COARSER = (5, 10, 15, 30, 60, 24 * 60)  # minutes
@@ -153,9 +154,15 @@ def _feed(
 
 
 def _resolution(channels: Sequence[Channel]) -> timedelta:
-    """Five minutes, or coarser where the device reports more seldom."""
-    seldom = max(channel.report_interval for channel in channels)
-    fitting = [step for step in map(_minutes, _COARSER) if step >= seldom]
+    """Five minutes, or coarser where the device reports more seldom.
+
+    Power holds for a few reports; a counter or an interval says nothing of what lies between two.
+    """
+    finest = max(
+        c.report_interval / HOLD_INTERVALS if c.kind is Kind.INSTANTANEOUS else c.report_interval
+        for c in channels
+    )
+    fitting = [step for step in map(_minutes, _COARSER) if step >= finest]
     return fitting[0] if fitting else _minutes(_COARSER[-1])
 
 

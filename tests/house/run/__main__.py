@@ -20,11 +20,20 @@ def main() -> int:
     """Run the scene; the exit code."""
     try:
         asked = wishes(os.environ)
-        password = getpass.getpass(f"Password of {asked.email}: ") if asked.email else None
+        password = _password(asked.email) if asked.email else None
         return asyncio.run(_run(asked, password))
     except (WishFault, HouseholdFault, SceneFault, ServerTrouble, EdgeError) as problem:
         print(f"make run: {problem}", file=sys.stderr)
         return 1
+
+
+def _password(email: str) -> str:
+    """Asked for at the terminal; without one, the first line of the input."""
+    if sys.stdin.isatty():
+        return getpass.getpass(f"Password of {email}: ")
+    if password := sys.stdin.readline().rstrip("\n"):
+        return password
+    raise WishFault(f"the password of {email} is asked for: start this at a terminal")
 
 
 async def _run(asked: Wishes, password: str | None) -> int:
