@@ -1,6 +1,8 @@
 """The Z-Wave half of the simulated house: a real driver and client on the simulated stick."""
 
 import asyncio
+import os
+import signal
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -68,6 +70,7 @@ async def connected(server: ZwaveServer) -> AsyncIterator[Connected]:
 
 @dataclass
 class House:
+    folder: Path
     stick: Stick
     server: ZwaveServer
 
@@ -81,7 +84,7 @@ async def house(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[House
             Value(METER, 0, W, 1510.5), Value(METER, 1, W, 250), Value(PLUG, 0, KWH, 12.345)
         )
         async with server:
-            yield House(stick, server)
+            yield House(folder, stick, server)
 
 
 async def test_driver_knows_every_device_by_name_and_reads_its_meters(house: House) -> None:
@@ -155,6 +158,18 @@ async def test_killed_driver_comes_back_with_all_it_knew(house: House) -> None:
     async with connected(house.server) as seen:
         await house.stick.report(Value(METER, 1, W, 61))
         await until(lambda: (CLAMP_W, 61) in seen.updates)
+
+
+async def test_driver_is_started_again_when_it_ends_as_on_the_box(house: House) -> None:
+    await house.server.stop()
+    again = ZwaveServer(house.stick.path, house.folder / "driver", respawn=True)
+    async with again:
+        os.kill(again.pid, signal.SIGKILL)
+        await again.wait_ended()
+        await until(lambda: again.running)
+        await again.wait_ready()
+    assert not again.running
+    await house.server.start()
 
 
 async def test_pulled_stick_ends_the_driver_and_serves_again_once_replugged(house: House) -> None:

@@ -24,6 +24,7 @@ SERVER_FLAGS = ("--host", "127.0.0.1", "--disable-dns-sd")
 
 READY_PATIENCE_S = 60.0
 READY_POLL_S = 0.05
+RESPAWN_PAUSE_S = 2.0  # RestartSec= of the box's unit
 
 
 def command(node: Path, bundle: Path, device: Path, config: Path, port: int) -> list[str]:
@@ -60,12 +61,19 @@ def _keys(*names: str) -> dict[str, str]:
 class ZwaveServer:
     """`async with ZwaveServer(device, folder) as server`: running, its driver ready.
 
+    With `respawn` it is started again whenever it ends, as systemd does on the box.
     `await start(ready=False)` does not wait for the driver; without a stick it never is ready.
     The port stays the same over restarts.
     """
 
     def __init__(
-        self, device: Path, folder: Path, *, port: int = 0, log_level: str | None = None
+        self,
+        device: Path,
+        folder: Path,
+        *,
+        port: int = 0,
+        respawn: bool = False,
+        log_level: str | None = None,
     ) -> None:
         self.config = configure(folder, log_level=log_level)
         self.keys: dict[str, str] = self.config["securityKeys"]
@@ -76,16 +84,23 @@ class ZwaveServer:
         )
         self._server: asyncio.subprocess.Process | None = None
         self._output: asyncio.Task[None] | None = None
+        self._respawn = respawn
+        self._keeper: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
         try:
             await self.start()
+            if self._respawn:
+                self._keeper = asyncio.create_task(self._keep_running())
         except BaseException:
             await self.stop()
             raise
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        if self._keeper is not None:
+            self._keeper.cancel()
+            await asyncio.wait([self._keeper])
         await self.stop()
 
     @property
@@ -134,17 +149,16 @@ class ZwaveServer:
         await self.stop()
         await self.start()
 
-    async def keep_running(self, pause_s: float = 2.0) -> None:
-        """Start it again whenever it ends, as systemd does on the box; until cancelled."""
-        while True:
-            await self.start(ready=False)
-            await self.wait_ended()
-            await asyncio.sleep(pause_s)
-
     async def wait_ended(self) -> int:
         """Wait until it has ended by itself; its exit code."""
         assert self._server is not None
         return await self._server.wait()
+
+    async def _keep_running(self) -> None:
+        while True:
+            await self.wait_ended()
+            await asyncio.sleep(RESPAWN_PAUSE_S)
+            await self.start(ready=False)
 
     async def _end(self, how: int) -> None:
         if self._server is not None:

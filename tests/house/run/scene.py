@@ -140,7 +140,7 @@ class Scene:
     async def _meters(self, home: household.Household) -> None:
         asked, stack = self._asked, self._stack
         device = asked.stick or self._runtime / "zstick"
-        driver = ZwaveServer(device, asked.state / "zwave", port=asked.zwave_port)
+        driver = ZwaveServer(device, asked.state / "zwave", port=asked.zwave_port, respawn=True)
         if asked.stick is None:
             stick = await stack.enter_async_context(Stick(device, driver.keys))
             replay = Replay(stick, home)
