@@ -267,20 +267,7 @@ async def test_time_without_the_box_is_filled_from_statistics(house: HomeAssista
 
 
 async def test_energy_dashboard_is_preselected(house: HomeAssistant) -> None:
-    flow = {"stat_energy_from": "sensor.grid_import", "stat_cost": None}
-    back = {"stat_energy_to": "sensor.grid_export", "stat_compensation": None}
-    prices: dict[str, Any] = {"entity_energy_price": None, "number_energy_price": None}
-    await house.as_admin(
-        "energy/save_prefs",
-        energy_sources=[
-            {
-                "type": "grid",
-                "flow_from": [flow | prices],
-                "flow_to": [back | prices],
-                "cost_adjustment_day": 0,
-            }
-        ],
-    )
+    await house.show_on_dashboard()
     found = await check(house, {"address": house.url})
     preselected = {c.label for c in found.choices if c.preselected}
     assert preselected == {"Grid import (sensor.grid_import)", "Grid export (sensor.grid_export)"}

@@ -29,7 +29,7 @@ type Message = dict[str, Any]
 
 def address(given: str) -> str:
     """ "192.168.1.5", "homeassistant.local:8123" or a whole URL → http://host:port."""
-    text = given.strip().rstrip("/")
+    text = given.strip()
     whole = urlsplit(text if "://" in text else f"http://{text}")
     try:
         port = whole.port
