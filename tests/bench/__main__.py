@@ -19,7 +19,10 @@ def main(wanted: list[str]) -> None:
     for name in wanted or SECTIONS:
         section = importlib.import_module(SECTIONS[name])
         print(f"\n── {name}: {(section.__doc__ or '').strip().splitlines()[0]}", flush=True)
-        asyncio.run(section.main())
+        try:
+            asyncio.run(section.main())
+        except RuntimeError as fault:
+            sys.exit(f"{name}: {fault}")
 
 
 if __name__ == "__main__":

@@ -3,7 +3,6 @@
 import os
 import shutil
 import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -55,12 +54,12 @@ def ext4(size_mb: int = 512, options: str = MOUNT_OPTIONS) -> Iterator[Device]:
 
 
 def need_root() -> None:
-    """Exit with a sentence where root or a tool is missing."""
+    """Raise RuntimeError with a sentence where root or a tool is missing."""
     missing = [t for t in ("mkfs.ext4", "losetup", "mount") if shutil.which(t) is None]
     if missing:
-        sys.exit(f"missing: {', '.join(missing)} (Debian: apt install e2fsprogs mount)")
+        raise RuntimeError(f"missing: {', '.join(missing)} (Debian: apt install e2fsprogs mount)")
     if os.geteuid() != 0:
-        sys.exit("this needs root, for loop devices and mounts: run it with sudo")
+        raise RuntimeError("this needs root, for loop devices and mounts: run it with sudo")
 
 
 def run(*command: str) -> str:
