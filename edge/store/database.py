@@ -285,31 +285,35 @@ class Database:
         memory.execute(f"PRAGMA page_size={self._layout.page_bytes}")
         copied = self._db is not None and _copy(self._db.conn, memory)
         self._leave()
-        with tempfile.TemporaryDirectory() as folder:  # off the card: its log may need repair
-            for path in damage.versions_of(self.path):
-                if copied:
-                    break
-                for part in damage.parts_of(path):
-                    shutil.copy(part, folder)
-                copied = _copy_file(Path(folder, path.name), memory)
+        copied = copied or self._copy_card(memory)
         self._standing_in = True
-        self.started_anew = self.started_anew or (self.path.exists() and not copied)
+        self.started_anew = self.started_anew or not copied
         self._adopt(memory)
         self.problem = f"{self.path.name} can't be written ({wrong}): kept in memory only"
         log.error(self.problem)
+
+    def _copy_card(self, memory: sqlite3.Connection) -> bool:
+        """Whether memory now holds all there was on the card: the file, or its good copy."""
+        try:
+            versions = damage.versions_of(self.path)
+        except OSError:
+            return False
+        for path in versions:
+            with contextlib.suppress(OSError), tempfile.TemporaryDirectory() as folder:
+                for part in damage.parts_of(path):  # elsewhere, because its log may need repair
+                    shutil.copy(part, folder)
+                copy = Path(folder, path.name)
+                if damage.find(copy) is None:
+                    with contextlib.closing(sqlite3.connect(copy)) as source:
+                        if _copy(source, memory):
+                            return True
+        return not versions
 
     def _leave(self) -> None:
         if self._db is not None:
             with contextlib.suppress(sqlite3.Error):
                 self._db.conn.close()
             self._db = None
-
-
-def _copy_file(path: Path, memory: sqlite3.Connection) -> bool:
-    if damage.find(path) is not None:
-        return False
-    with contextlib.closing(sqlite3.connect(path)) as source:
-        return _copy(source, memory)
 
 
 def _copy(source: sqlite3.Connection, memory: sqlite3.Connection) -> bool:

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-MOUNT_OPTIONS = "noatime,commit=60"
+MOUNT_OPTIONS = "noatime,commit=60,errors=remount-ro"
 _SECTOR_BYTES = 512
 _WRITTEN_SECTORS, _FLUSHES = 6, 15  # fields of /sys/block/*/stat (Documentation/block/stat.rst)
 
@@ -26,6 +26,11 @@ class Device:
 
     def flushes(self) -> int:
         return self._stat(_FLUSHES)
+
+    def mount_again(self, options: str = MOUNT_OPTIONS) -> None:
+        """Unmount it, whatever state it is in, and bring it up."""
+        run("umount", str(self.folder))
+        run("mount", "-o", options, f"/dev/{self.name}", str(self.folder))
 
     def _stat(self, field: int) -> int:
         return int(Path(f"/sys/block/{self.name}/stat").read_text().split()[field])
@@ -47,7 +52,7 @@ def ext4(size_mb: int = 512, options: str = MOUNT_OPTIONS) -> Iterator[Device]:
         try:
             yield Device(folder, Path(loop).name)
         finally:
-            run("umount", str(folder))
+            run("umount", "--lazy", str(folder))  # a failed test may still hold files
     finally:
         run("losetup", "--detach", loop)
         shutil.rmtree(work)
