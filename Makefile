@@ -31,7 +31,7 @@ run: setup ## the simulated house, the box and a real FlexMeasures
 
 # --- tests --------------------------------------------------------------------------------------
 .PHONY: test lint types layers unit units flow
-test: lint types layers unit units flow ## everything CI runs
+test: lint types layers unit units flow crash ## everything CI runs
 
 lint: box ## ruff
 	@$(PY) -m ruff check . && $(PY) -m ruff format --check .
@@ -55,6 +55,11 @@ flow: setup homeassistant ## the whole agent in the simulated house
 page: setup ## the setup page: its security, and every screen in a real browser
 	@$(SETUP) browser
 	@$(PY) -m pytest -q tests/page
+
+.PHONY: crash
+crash: box ## kill −9, power cuts, a card that is full, locked or dead (root: loop devices)
+	@$(SETUP) power_cuts
+	@$(PY) -m pytest -q tests/crash
 
 .PHONY: bench
 bench: setup ## figures, beside the peers' (root: loop devices)

@@ -81,7 +81,7 @@ class Groups:
         wanted: Container[int] | None = None,
     ) -> Iterator[Point]:
         """Points of [from_ms, until_ms), group by group."""
-        first = _id(region, max(0, from_ms - self.span_ms))
+        first = _id(region, max(0, from_ms - self.span_ms + 1))
         for row_id, _, data in db.execute(self._between, [first, _id(region, until_ms - 1)]):
             for point in self._unpacked(row_id, data, wanted):
                 if from_ms <= point.at_ms < until_ms:

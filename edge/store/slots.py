@@ -179,11 +179,14 @@ class Slots:
         until: Mapping[int, datetime],
         now_ms: int,
     ) -> None:
+        past: _Past = {}
         for slot in slots:
             number = self._feed(db, slot.sensor_id, slot.event_resolution)
             start_ms = epoch_ms(slot.start)
             rows = self._versions(db, number, start_ms)
-            known = rows[-1].slot.value if rows else self._accepted_value(db, number, start_ms)
+            known = (
+                rows[-1].slot.value if rows else self._accepted_value(db, number, start_ms, past)
+            )
             if known is not None and repr(known) == repr(slot.value):  # NaN is NaN here
                 continue
             prior_ms = None
@@ -301,13 +304,15 @@ class Slots:
         rows = db.execute(query, [first, first + _VERSIONS - 1])
         return [self._outbox_slot(row) for row in rows]
 
-    def _accepted_value(self, db: sqlite3.Connection, number: int, start_ms: int) -> float | None:
-        if start_ms >= self._feeds[number].watermark_ms:
-            return None
-        if (number, start_ms) in self._accepted:
-            return self._accepted[number, start_ms]
-        points = self._settled.read(db, 0, start_ms, start_ms + 1, {number})
-        return next((point.value for point in points), None)
+    def _accepted_value(
+        self, db: sqlite3.Connection, number: int, start_ms: int, past: "_Past"
+    ) -> float | None:
+        """What was accepted for a slot, as far as history reaches; past holds hours in use."""
+        hour_ms = start_ms // HISTORY_SPAN_MS * HISTORY_SPAN_MS
+        if hour_ms not in past:
+            points = self._settled.read(db, 0, hour_ms, hour_ms + HISTORY_SPAN_MS)
+            past[hour_ms] = {point[:2]: point.value for point in points}
+        return self._accepted.get((number, start_ms), past[hour_ms].get((number, start_ms)))
 
     def _history_from_ms(self) -> int:
         return epoch_ms(self._now() - HISTORY)
@@ -331,6 +336,7 @@ class Slots:
         return Slot(feed.sensor_id, utc(start_ms), feed.resolution_ms * MILLISECOND, value)
 
 
+type _Past = dict[int, dict[tuple[int, int], float]]
 type _Row = tuple[int, float | None, int | None, int, int, int | None, str | None, str | None]
 _SELECT = "SELECT row_id, value, prior_ms, state, attempts, posted_ms, job, reason FROM slot"
 
