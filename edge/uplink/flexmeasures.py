@@ -47,7 +47,7 @@ __all__ = [
     "VersionRefused",
 ]
 
-OLDEST_VERSION = (1, 0)  # the first with the job API and external ids that the box builds on
+OLDEST_VERSION = (0, 33)  # the first with jobs that take data; tested with 0.33.1 and 1.0.1
 NEXT_UNKNOWN_VERSION = (2, 0)
 _TOKEN = "/api/requestAuthToken"  # noqa: S105
 _V3 = "/api/v3_0"
@@ -249,7 +249,7 @@ class FlexMeasures:
         if meaning is Meaning.REJECTED:
             return Posted({slot.row_id: (Verdict.REJECT, reason_for(answer)) for slot in slots})
         if meaning is Meaning.IN_JOB:
-            return Posted({}, job=str(answer.field("job")))
+            return Posted({}, job=answer.job)
         if meaning is Meaning.SPLIT:
             return Posted({}, split=True)
         if meaning is Meaning.SENSOR_REFUSED:
@@ -315,10 +315,9 @@ class FlexMeasures:
         answer = await self._session.ask(
             "POST", f"{_V3}/assets/{asset_id}/schedules/trigger", body=body
         )
-        job = answer.field("job") or answer.field("schedule")
-        if not job:
+        if not answer.job:
             raise NotFlexMeasures("FlexMeasures' answer to a trigger names no job", answer.text)
-        return str(job)
+        return answer.job
 
     async def schedule(
         self, sensor_id: int, job_id: str, duration: timedelta, unit: str

@@ -12,6 +12,7 @@ from enum import StrEnum
 
 REASON_LETTERS_MAX = 300
 _STORED = {"PROCESSED", "ALREADY_RECEIVED_AND_SUCCESSFULLY_PROCESSED"}
+_UNDER_WAY = {"QUEUED", "STARTED", "DEFERRED", "SCHEDULED"}  # with 202; 0.33 says it with 200
 _AWAY = {408, 425, 429, 500, 502, 503, 504, 507, 520, 521, 522, 523, 524}
 _ABOUT_THE_SENSOR = {"_schema", "unit", "sensor", "start", "duration", "horizon", "prior"}
 # What rq and PostgreSQL say when a value is at fault; anything else is the server's own trouble.
@@ -46,6 +47,11 @@ class Answer:
         return str(self.field("status") or "")
 
     @property
+    def job(self) -> str:
+        """The job that does what was asked; 0.33 calls it job_id, triggers of old schedule."""
+        return str(self.field("job") or self.field("job_id") or self.field("schedule") or "")
+
+    @property
     def message(self) -> str:
         """What it says to a person, on one line."""
         said = self.field("message") or self.field("errors") or self.code or self.text
@@ -66,7 +72,7 @@ def meaning_of(answer: Answer, slots: int) -> Meaning:
     if not isinstance(answer.content, dict):
         return Meaning.UNREADABLE
     if answer.status == 202:
-        return Meaning.IN_JOB if answer.field("job") else Meaning.UNREADABLE
+        return Meaning.IN_JOB if answer.job else Meaning.UNREADABLE
     if answer.status == 200:
         return Meaning.ACCEPTED if answer.code in _STORED else Meaning.UNREADABLE
     refused = answer.status in (400, 422) and not _is_about_the_sensor(answer)
@@ -115,7 +121,7 @@ def job_state(answer: Answer) -> JobState | None:
     """What the answer about a job says; None where it is no answer to that."""
     if not isinstance(answer.content, dict):
         return None
-    if answer.status == 202:
+    if answer.status == 202 or answer.code in _UNDER_WAY:
         return JobState(JobEnd.OPEN)
     if answer.status == 200 and answer.code == "FINISHED":
         result = str(answer.field("result") or "")

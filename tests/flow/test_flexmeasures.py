@@ -255,8 +255,11 @@ async def test_plain_user_may_not_make_a_site(
 async def test_version_and_allowance_are_known(client: FlexMeasures) -> None:
     assert await client.server_version() == client.version
     await client.assets()
-    assert client.allowance is not None
-    assert 0 < client.allowance.remaining < client.allowance.limit
+    if client.version.startswith("0."):  # says nothing of its rate limit
+        assert client.allowance is None
+    else:
+        assert client.allowance is not None
+        assert 0 < client.allowance.remaining < client.allowance.limit
 
 
 async def test_schedule_follows_the_prices_of_the_day(client: FlexMeasures) -> None:
@@ -296,6 +299,7 @@ async def test_schedule_follows_the_prices_of_the_day(client: FlexMeasures) -> N
                 "sensor": power.sensor_id,
                 "consumption-capacity": "2000 W",
                 "production-capacity": "0 W",
+                "power-capacity": "2000 W",  # 0.33 asks for it
             }
         ],
         {

@@ -150,10 +150,11 @@ def _catch(action, trouble: list[BaseException]) -> None:
 def _make_schema(app) -> None:
     import flask_migrate
     from flexmeasures.data import db
-    from flexmeasures.data.scripts import data_gen
     from sqlalchemy import text
 
     with app.app_context():
+        from flexmeasures.data.scripts import data_gen
+
         for name in ("cube", "earthdistance"):
             db.session.execute(text(f"create extension if not exists {name}"))
         db.session.commit()

@@ -34,6 +34,7 @@ LINES = [
     (200, {"hello": "I am a router"}, Meaning.UNREADABLE, Meaning.UNREADABLE),
     (200, None, Meaning.UNREADABLE, Meaning.UNREADABLE),
     (202, {"status": "ACCEPTED", "job": "x"}, Meaning.IN_JOB, Meaning.IN_JOB),
+    (202, {"status": "ACCEPTED", "job_id": "x"}, Meaning.IN_JOB, Meaning.IN_JOB),  # 0.33
     (202, {"status": "ACCEPTED"}, Meaning.UNREADABLE, Meaning.UNREADABLE),
     (400, {"message": "no"}, Meaning.REJECTED, Meaning.SPLIT),
     (400, None, Meaning.UNREADABLE, Meaning.UNREADABLE),
@@ -115,6 +116,8 @@ def test_wait_is_obeyed_where_it_is_meant(
     [
         (202, {"status": "QUEUED"}, JobEnd.OPEN),
         (202, {"status": "STARTED"}, JobEnd.OPEN),
+        (200, {"status": "QUEUED"}, JobEnd.OPEN),  # FlexMeasures 0.33
+        (200, {"status": "FAILED", "exc_info": "UniqueViolation"}, JobEnd.GUILTY),
         (200, {"status": "FINISHED", "result": "success"}, JobEnd.FINISHED),
         (200, {"status": "FINISHED", "result": "success_but_nothing_new"}, JobEnd.FINISHED),
         (200, {"status": "FINISHED", "result": "failed"}, JobEnd.GUILTY),
