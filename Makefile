@@ -51,6 +51,12 @@ units: box ## the systemd units: sound, hardened, never waiting for a network
 flow: setup homeassistant ## the whole agent in the simulated house
 	@$(PY) -m pytest -q tests/flow
 
+.PHONY: release-test
+release-test: test ## before a release: `make test`, and what speaks to FlexMeasures on an older one
+	@$(SETUP) flexmeasures_older
+	@FLEXMEASURES_HOME=build/flexmeasures-older $(PY) -m pytest -q tests/flow/test_flexmeasures.py \
+	  tests/flow/test_flexmeasures_faults.py tests/flow/test_pairing.py tests/flow/test_box_health.py
+
 .PHONY: page
 page: setup ## the setup page: its security, and every screen in a real browser
 	@$(SETUP) browser
@@ -77,8 +83,9 @@ locks: box ## renew the lock files of the box
 	@for out in "box" "dev --group dev"; do set -- $$out; \
 	  $(VENV)/bin/uv pip compile -q --upgrade --generate-hashes --no-header --no-annotate \
 	    --python-version 3.13 pyproject.toml $${2:-} $${3:-} -o locks/$$1.txt; done
-	@cd tests/house/flexmeasures && $(abspath $(VENV))/bin/uv pip compile -q --upgrade --generate-hashes --no-header \
-	  --no-annotate --python-version 3.13 --excludes excluded.txt requirements.txt -o ../../../locks/flexmeasures.txt
+	@cd tests/house/flexmeasures && for older in "" -older; do \
+	  $(abspath $(VENV))/bin/uv pip compile -q --upgrade --generate-hashes --no-header --no-annotate \
+	    --python-version 3.13 --excludes excluded.txt requirements$$older.txt -o ../../../locks/flexmeasures$$older.txt; done
 
 clean: ## forget everything that was built
 	@rm -rf $(BUILD) $(VENV) dist
