@@ -134,7 +134,7 @@ class ZwaveServer:
         """Return once clients can connect, which is when the driver is ready."""
         async with asyncio.timeout(READY_PATIENCE_S):
             while not await self._listening():
-                if not self.running:
+                if not self.running and not self._respawn:
                     raise RuntimeError("zwave-server ended before its driver was ready")
                 await asyncio.sleep(READY_POLL_S)
 
@@ -142,7 +142,7 @@ class ZwaveServer:
         await self._end(signal.SIGTERM)
 
     async def kill(self) -> None:
-        """As kill -9: no good-bye to anybody."""
+        """As kill -9: no good-bye to anybody. With `respawn` it comes back by itself."""
         await self._end(signal.SIGKILL)
 
     async def restart(self) -> None:
