@@ -19,7 +19,7 @@ from edge.devices.zwave.metering import Metering, Silent
 from edge.devices.zwave.nodes import label, meter_values
 from edge.devices.zwave.presets import Setting
 from edge.devices.zwave.switching import set_parameter
-from edge.errors import Refused
+from edge.errors import Malformed, Refused
 
 log = logging.getLogger(__name__)
 
@@ -44,6 +44,9 @@ PRESET_FIRST_PAUSE = timedelta(minutes=10)  # a meter that took no preset is lef
 PRESET_PAUSE_MAX = timedelta(hours=12)
 
 _MILLISECOND = timedelta(milliseconds=1)
+
+# What one device or the stick says no to ends no session; a driver that is silent does.
+_NO_END = (NodeSilent, StickSilent, Refused, Malformed)
 
 
 @dataclass(slots=True)
@@ -145,7 +148,7 @@ class Care:
                     },
                     wait_for_result=True,
                 )
-        except (NodeSilent, StickSilent, Refused) as problem:
+        except _NO_END as problem:
             log.debug("%s", problem)
 
     # --- a stick that hangs -----------------------------------------------------------------------
@@ -173,7 +176,7 @@ class Care:
             self.stick.unanswered += 1
             log.warning("the Z-Wave stick is silent (%d times): %s", self.stick.unanswered, problem)
             await self._soft_reset(driver)
-        except Refused:  # a stick that cannot say has at least said so
+        except (Refused, Malformed):  # a stick that cannot say has at least said so
             self.stick_heard()
         else:
             self.stick_heard()
@@ -197,7 +200,7 @@ class Care:
         try:
             async with answered("restarting the Z-Wave stick", SOFT_RESET_WITHIN_S):
                 await driver.async_soft_reset()
-        except (StickSilent, NodeSilent, Refused) as problem:
+        except _NO_END as problem:
             log.warning("%s", problem)
 
     # --- nodes that the driver gave up ------------------------------------------------------------
@@ -221,7 +224,7 @@ class Care:
                     await node.async_ping()
                 else:
                     await node.async_refresh_info()
-        except (NodeSilent, StickSilent, Refused) as problem:
+        except _NO_END as problem:
             log.debug("%s", problem)
 
     # --- meters that should report otherwise ------------------------------------------------------
@@ -249,7 +252,7 @@ class Care:
         try:
             for setting in wanted:
                 await set_parameter(node, setting.number, setting.value)
-        except (NodeSilent, StickSilent, Refused) as problem:
+        except _NO_END as problem:
             log.warning("%s", problem)
 
 

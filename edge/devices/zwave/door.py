@@ -136,7 +136,8 @@ async def answered(what: str, within_s: float) -> AsyncIterator[None]:
     """Wait for the driver no longer than `within_s`; every failure becomes an EdgeError.
 
     Raises NodeSilent or StickSilent where the radio is to blame, Unreachable where the connection
-    is, Refused where the driver says that it cannot be done.
+    is, Refused where the driver says that it cannot be done, Malformed where it says something
+    the client does not know.
     """
     try:
         async with asyncio.timeout(within_s):
@@ -148,6 +149,8 @@ async def answered(what: str, within_s: float) -> AsyncIterator[None]:
         raise _said_no(what, problem) from problem
     except BaseZwaveJSServerError as problem:
         raise Unreachable(f"{what}: {problem or 'the Z-Wave driver is not connected'}") from problem
+    except (KeyError, TypeError, ValueError, AssertionError) as problem:  # raised by the client
+        raise Malformed(f"{what}: the answer cannot be read: {problem!r}") from problem
     except asyncio.CancelledError as problem:
         # The client cancels whoever waits when the connection ends; that is no cancellation of us.
         task = asyncio.current_task()

@@ -96,7 +96,7 @@ class ZWave:
         self._choices = Choices(notebook)
         self._metering = Metering(intake, clock)
         self._stick = StickHealth()
-        self._picture = Picture(self._metering, self._stick, self._choices)
+        self._picture = Picture(self._metering, self._choices)
         self.events = EventLog()
         self.backups = Backups(backup_folder, self.events)
         self._steps = Steps(self._picture, self.events)

@@ -25,6 +25,7 @@ POLLED = frozenset(
     }
 )
 SILENT_AFTER_INTERVALS = 1.5
+_NEVER_MS = -1
 _MILLISECOND = timedelta(milliseconds=1)
 
 
@@ -87,6 +88,15 @@ class Metering:
         """The nodes that measure something."""
         return set(self._nodes)
 
+    def power_interval(self, node_id: int) -> timedelta | None:
+        """How often the node reports its power, where it measures any."""
+        intervals = [
+            source.tap.channel.report_interval
+            for source in self._nodes.get(node_id, {}).values()
+            if source.tap.channel.quantity is Quantity.ACTIVE_POWER
+        ]
+        return min(intervals, default=None)
+
     def knows(self, node_id: int, value: MeterValue) -> bool:
         return value in self._nodes.get(node_id, {})
 
@@ -112,9 +122,12 @@ class Metering:
                 channel = source.tap.channel
                 if channel.quantity not in POLLED:
                     continue
-                last_ms = max(source.heard_ms or -1, source.asked_ms or -1)
+                last_ms = max(
+                    _NEVER_MS if at_ms is None else at_ms
+                    for at_ms in (source.heard_ms, source.asked_ms)
+                )
                 patience_ms = channel.report_interval * SILENT_AFTER_INTERVALS / _MILLISECOND
-                if last_ms < 0 or now_ms - last_ms > patience_ms:
+                if last_ms == _NEVER_MS or now_ms - last_ms > patience_ms:
                     due.append((last_ms, Silent(node_id, value)))
         return [silent for _, silent in sorted(due)]
 
@@ -122,12 +135,3 @@ class Metering:
         """Note that a silent channel was asked for its value."""
         if source := self._nodes.get(silent.node_id, {}).get(silent.source):
             source.asked_ms = self._clock.boottime_ms()
-
-    def heard_within(self, span: timedelta) -> bool:
-        """Whether any meter reported in the last `span`."""
-        since_ms = self._clock.boottime_ms() - span / _MILLISECOND
-        return any(
-            source.heard_ms is not None and source.heard_ms >= since_ms
-            for sources in self._nodes.values()
-            for source in sources.values()
-        )

@@ -140,7 +140,12 @@ def as_on(value: object) -> bool | None:
     return bool(value) if isinstance(value, bool | int) else None
 
 
-def devices(node: Node, device: str, own_timers: tuple[timedelta, ...]) -> list[Device]:
+def devices(
+    node: Node,
+    device: str,
+    own_timers: tuple[timedelta, ...],
+    report_interval: timedelta | None = None,
+) -> list[Device]:
     """The node as page and status show it; one entry more per socket where it has several."""
     points = switch_points(node)
     only = points[0] if len(points) == 1 else None
@@ -154,7 +159,7 @@ def devices(node: Node, device: str, own_timers: tuple[timedelta, ...]) -> list[
         is_switch=only is not None,
         is_on=is_on(node, only) if only else None,
         own_timers=own_timers if only else (),
-        details=_details(node),
+        details=_details(node) | _reports(report_interval),
     )
     if only or not points:
         return [whole]
@@ -202,6 +207,10 @@ def _details(node: Node) -> dict[str, str | float | bool | None]:
         if details["rssi_dbm"] is None:
             details["rssi_dbm"] = _dbm(route.get("rssi"))
     return details
+
+
+def _reports(interval: timedelta | None) -> dict[str, str | float | bool | None]:
+    return {} if interval is None else {"report_interval_s": interval.total_seconds()}
 
 
 def _key_name(security: SecurityClass | None) -> str:

@@ -11,7 +11,6 @@ from zwave_js_server.model.driver import Driver
 from zwave_js_server.model.node import Node
 
 from edge.devices.zwave import switching
-from edge.devices.zwave.care import StickHealth
 from edge.devices.zwave.channels import MeterValue
 from edge.devices.zwave.choices import Choices
 from edge.devices.zwave.door import Event
@@ -39,9 +38,8 @@ _SIGNS_OF_LIFE = _VALUE_EVENTS | {"value notification", "notification", "alive",
 class Picture:
     """What is known of the network now. Outlives the connection, empty of nodes without one."""
 
-    def __init__(self, metering: Metering, stick: StickHealth, choices: Choices) -> None:
+    def __init__(self, metering: Metering, choices: Choices) -> None:
         self._metering = metering
-        self._stick = stick
         self._choices = choices
         self._driver: Driver | None = None
         self._home_id: int | None = None
@@ -91,7 +89,12 @@ class Picture:
             device
             for node in self._driver.controller.nodes.values()
             if not node.is_controller_node
-            for device in devices(node, self.device_of(node), _holds(node))
+            for device in devices(
+                node,
+                self.device_of(node),
+                _holds(node),
+                self._metering.power_interval(node.node_id),
+            )
         ]
 
     # --- what changes it --------------------------------------------------------------------------
