@@ -19,6 +19,7 @@ from edge.uplink.flexmeasures import (
 from edge.uplink.verdict import JobEnd
 from tests.house.fake_clock import FakeClock
 from tests.house.flexmeasures import Account, FlexMeasuresServer
+from tests.house.flexmeasures.prices import load_prices
 
 MIDNIGHT = datetime(2026, 3, 1, tzinfo=UTC)
 FIVE_MINUTES = timedelta(minutes=5)
@@ -262,28 +263,17 @@ async def test_version_and_allowance_are_known(client: FlexMeasures) -> None:
         assert 0 < client.allowance.remaining < client.allowance.limit
 
 
-async def test_schedule_follows_the_prices_of_the_day(client: FlexMeasures) -> None:
+async def test_schedule_follows_the_prices_of_the_day(
+    client: FlexMeasures, owner: Account, flexmeasures_server: FlexMeasuresServer
+) -> None:
     power = await make_sensor(client)
     asset_id = (await client.assets())[0].asset_id
-    hour = timedelta(hours=1)
-    made = await client.create_sensor(asset_id, "price", "EUR/kWh", hour, {})
-    price = Sensor(made.sensor_id, made.name, made.unit, hour, ())
-    assert await client.data(power.sensor_id, MIDNIGHT, MIDNIGHT + hour, "scheduler", "kW") is None
-    cheap_then_dear = [0.10] * 6 + [0.40] * 18
-    slots = [
-        OutboxSlot(
-            n,
-            Slot(price.sensor_id, MIDNIGHT + n * hour, hour, v),
-            MIDNIGHT,
-            SlotState.WAITING,
-            0,
-            None,
-            None,
-            None,
-        )
-        for n, v in enumerate(cheap_then_dear)
-    ]
-    await client.post_slots(price, slots)
+    end = MIDNIGHT + timedelta(days=1)
+    assert await client.data(power.sensor_id, MIDNIGHT, end, "scheduler", "kW") is None
+    prices = [0.10] * 6 + [0.40] * 18
+    price_id = await asyncio.to_thread(
+        load_prices, flexmeasures_server.url, owner, asset_id, MIDNIGHT, prices
+    )
     comfort = {
         "name": "comfort",
         "baseline": "2000 W",
@@ -303,8 +293,8 @@ async def test_schedule_follows_the_prices_of_the_day(client: FlexMeasures) -> N
             }
         ],
         {
-            "consumption-price": {"sensor": price.sensor_id},
-            "production-price": {"sensor": price.sensor_id},
+            "consumption-price": {"sensor": price_id},
+            "production-price": {"sensor": price_id},
             "site-power-capacity": "10 kW",
             "commitments": [comfort],
         },
