@@ -9,6 +9,7 @@ import logging
 import secrets
 import signal
 import sys
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from aiohttp import web
 from edge import __version__
 from edge.agent_api.door import answer, application, asked, serve
 from edge.agent_api.page_door import PageDoor, Parts
+from edge.agent_api.reset import forget_password_if_wished, wipe_if_wished
 from edge.agent_api.status import StatusDesk
 from edge.clock import SystemClock
 from edge.config import Config
@@ -55,7 +57,7 @@ async def _until_stopped(config: Config) -> None:
     loop = asyncio.get_running_loop()
     for stop in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(stop, stopped.set)
-    agent = await Agent.open(config)
+    agent = await Agent.open(config, stopped.set)
     try:
         await agent.run(stopped)
     finally:
@@ -75,6 +77,7 @@ class Agent:
         state: Database,
         settings: Settings,
         identity: str,
+        end: Callable[[], None],
     ) -> None:
         self.clock = clock
         self.health = Health(clock)
@@ -146,17 +149,23 @@ class Agent:
                 self.account,
                 outbox,
                 self.desk,
+                end,
             )
         )
 
     @classmethod
-    async def open(cls, config: Config) -> "Agent":
-        """Open both files and build every part. Raises ConfigFault or StoreBroken."""
+    async def open(cls, config: Config, end: Callable[[], None]) -> "Agent":
+        """Open both files and build every part; `end` ends the agent from inside.
+
+        Raises ConfigFault or StoreBroken.
+        """
         for folder in (config.state_dir, config.runtime_dir):
             _make_folder(folder)
+        wipe_if_wished(config.state_dir)
         clock = SystemClock(config.clock.floor, trust_always=config.clock.trust_always)
         state = await open_state(config.state_dir / "state.db")
         settings = await Settings.open(state)
+        await forget_password_if_wished(config.state_dir, settings)
         buffer = await Buffer.open(
             config.state_dir / "buffer.db",
             clock,
@@ -171,6 +180,7 @@ class Agent:
             state,
             settings,
             await _identity(settings),
+            end,
         )
         await agent.intake.restore()
         await agent.account.restore()

@@ -1,25 +1,31 @@
 """The page's socket: whoever passes the entrance may use the rooms behind it."""
 
-from collections.abc import Iterable, Sequence
+import logging
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
 from aiohttp import web
 
 from edge.agent_api.access import Access
+from edge.agent_api.care_room import CareRoom
 from edge.agent_api.door import application
 from edge.agent_api.entrance import Entrance, session_needed
 from edge.agent_api.flexmeasures_room import FlexMeasuresRoom
 from edge.agent_api.hosts import own_hosts
 from edge.agent_api.live_room import LiveRoom
+from edge.agent_api.log_tail import LogTail
 from edge.agent_api.map_room import MapRoom
 from edge.agent_api.meters_room import MetersRoom
 from edge.agent_api.network_room import NetworkRoom
+from edge.agent_api.reset import CLAIMED
 from edge.agent_api.status import StatusDesk
 from edge.clock import Clock
 from edge.config import Config
+from edge.contract.attention import attention
 from edge.contract.page import Front, Standing
 from edge.credentials import Credentials
+from edge.devices import FAMILIES
 from edge.families import Families
 from edge.health import Health
 from edge.intake import ReadingIntake
@@ -45,6 +51,7 @@ class Parts:
     account: Account
     outbox: Outbox
     desk: StatusDesk
+    end: Callable[[], None]
 
 
 class PageDoor:
@@ -56,11 +63,13 @@ class PageDoor:
             parts.settings,
             parts.clock,
             self._note,
-            marker=parts.config.state_dir / "claimed",
+            marker=parts.config.state_dir / CLAIMED,
             window=timedelta(seconds=parts.config.claim_window_s),
             code=parts.credentials.get(CLAIM_CODE),
         )
         self.network = NetworkRoom(parts.families, parts.clock, self._note)
+        self._tail = LogTail()
+        logging.getLogger().addHandler(self._tail)
         self._map = MapRoom(
             parts.account, parts.intake, parts.families.devices, parts.settings, parts.clock
         )
@@ -86,6 +95,20 @@ class PageDoor:
             self.network,
             self._map,
             LiveRoom(self._map, of.account, of.intake, of.outbox, of.desk, of.clock),
+            CareRoom(
+                of.config.state_dir,
+                of.config.release,
+                of.desk,
+                of.settings,
+                of.events,
+                of.credentials,
+                self.access,
+                of.clock,
+                self._tail,
+                self._note,
+                self._take_in,
+                of.end,
+            ),
         ]
 
     def _front(self) -> Front:
@@ -104,20 +127,28 @@ class PageDoor:
 
     async def _standing(self) -> Standing:
         of = self._parts
-        counts = await of.outbox.counts()
+        status = await of.desk.status()
         return Standing(
             paired=of.account.paired is not None,
             meters=len(of.families.devices()),
             mapped=len(of.account.sensors()),
-            live=of.account.paired is not None and counts.accepted_total > 0,
-            attention=len(of.health.alarms),
+            live=of.account.paired is not None and status.flexmeasures.slots_accepted > 0,
+            attention=attention(status),
         )
+
+    async def _take_in(self) -> None:
+        """Documents were put there from outside: let every part read them anew."""
+        of = self._parts
+        await of.intake.restore()
+        await of.account.restore()
+        for name in FAMILIES:
+            await of.families.read_anew(name)
 
     async def _note(self, kind: str, text: str, detail: dict[str, str]) -> None:
         await self._parts.events.add(kind, text, dict(detail))
 
 
-type _Room = FlexMeasuresRoom | MetersRoom | NetworkRoom | MapRoom | LiveRoom
+type _Room = FlexMeasuresRoom | MetersRoom | NetworkRoom | MapRoom | LiveRoom | CareRoom
 
 
 def page_application(

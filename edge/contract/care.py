@@ -56,7 +56,7 @@ class EventsView(Message):
     events: list[EventView]
 
 
-class LogTail(Message):
+class LogLines(Message):
     """The newest lines of the agent's log, oldest first."""
 
     lines: list[str]

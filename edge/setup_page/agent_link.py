@@ -5,6 +5,7 @@ session and the visitor's address, and keeps neither.
 """
 
 import asyncio
+import base64
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -17,7 +18,9 @@ from edge.contract import Problem
 from edge.errors import EdgeError, Malformed, Unreachable
 
 ANSWER_WITHIN_S = 15.0
-ANSWER_BYTES_MAX = 4 * 1024 * 1024  # a status with hundreds of channels is a tenth of it
+UPLOAD_WITHIN_S = 60.0  # a card takes its time over the documents of a large house
+PASSPHRASE_HEADER = "x-edge-passphrase"  # noqa: S105 # its name
+ANSWER_BYTES_MAX = 12 * 1024 * 1024  # a backup with copies of a stick's memory
 _CHUNK_BYTES = 64 * 1024
 
 
@@ -82,21 +85,18 @@ class AgentLink:
         """Ask for something to be done; the answer is that it was."""
         await self._ask(method, path, _json(body), caller, within_s)
 
-    @asynccontextmanager
-    async def download(
-        self, method: str, path: str, body: BaseModel | None, caller: Caller
-    ) -> AsyncIterator[AsyncIterator[bytes]]:
-        """A large answer, piece by piece."""
-        async with self._conversation(ANSWER_WITHIN_S) as talk:
-            await talk.say(method, path, _json(body), caller)
-            await talk.accepted()
-            yield talk.pieces()
+    async def fetch(self, method: str, path: str, body: BaseModel | None, caller: Caller) -> bytes:
+        """An answer that is a file."""
+        return await self._ask(method, path, _json(body), caller, UPLOAD_WITHIN_S)
 
     async def upload[M: BaseModel](
-        self, path: str, content: bytes, kind: type[M], caller: Caller
+        self, path: str, content: bytes, kind: type[M], caller: Caller, passphrase: str
     ) -> M:
         """Bytes that are no message, such as a backup file; the caller has bounded them."""
-        return _typed(kind, await self._ask("POST", path, content, caller, 60.0))
+        async with self._conversation(UPLOAD_WITHIN_S) as talk:
+            await talk.say("POST", path, content, caller, passphrase)
+            await talk.accepted()
+            return _typed(kind, await talk.whole())
 
     async def _ask(
         self, method: str, path: str, body: bytes | None, caller: Caller, within_s: float
@@ -109,10 +109,10 @@ class AgentLink:
     @asynccontextmanager
     async def _conversation(self, within_s: float) -> AsyncIterator["_Conversation"]:
         try:
-            async with asyncio.timeout(within_s) as limit:
+            async with asyncio.timeout(within_s):
                 reader, writer = await asyncio.open_unix_connection(self._socket)
                 try:
-                    yield _Conversation(reader, writer, limit)
+                    yield _Conversation(reader, writer)
                 finally:
                     writer.close()
         except TimeoutError as problem:
@@ -124,16 +124,17 @@ class AgentLink:
 
 
 class _Conversation:
-    def __init__(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, limit: asyncio.Timeout
-    ) -> None:
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader = reader
         self._writer = writer
-        self._limit = limit
         self._http = h11.Connection(our_role=h11.CLIENT)
 
-    async def say(self, method: str, path: str, body: bytes | None, caller: Caller) -> None:
+    async def say(
+        self, method: str, path: str, body: bytes | None, caller: Caller, passphrase: str = ""
+    ) -> None:
         headers = [("host", "agent"), ("connection", "close"), *caller.headers()]
+        if passphrase:
+            headers.append((PASSPHRASE_HEADER, base64.b64encode(passphrase.encode()).decode()))
         if body is not None:
             headers += [("content-type", "application/json"), ("content-length", str(len(body)))]
         self._send(h11.Request(method=method, target=path, headers=headers))
@@ -149,11 +150,6 @@ class _Conversation:
             raise Malformed("The box's own answer could not be read.")
         if first.status_code >= 400:
             raise _refusal(first, await self.whole())
-
-    async def pieces(self) -> AsyncIterator[bytes]:
-        while isinstance(event := await self._next(), h11.Data):
-            self._limit.reschedule(asyncio.get_running_loop().time() + ANSWER_WITHIN_S)
-            yield bytes(event.data)
 
     async def whole(self) -> bytes:
         found = bytearray()

@@ -13,7 +13,16 @@ from edge.setup_page.agent_link import AgentLink, SaysNo
 from edge.setup_page.assets import Assets
 from edge.setup_page.fronts import Fronts
 from edge.setup_page.guard import Guard
-from edge.setup_page.screens import entrance, flexmeasures, health, live, mapping, meters, network
+from edge.setup_page.screens import (
+    box,
+    entrance,
+    flexmeasures,
+    health,
+    live,
+    mapping,
+    meters,
+    network,
+)
 from edge.setup_page.view import View, drop_session, see_other, view_of, words_for
 
 _COMPRESS_FROM_BYTES = 700
@@ -35,7 +44,7 @@ def build(socket: Path) -> FastAPI:
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http)
     app.add_route("/static/{name}", assets.serve, methods=["GET"])
-    for screen in (entrance, live, flexmeasures, meters, network, mapping, health):
+    for screen in (entrance, live, flexmeasures, meters, network, mapping, health, box):
         app.include_router(screen.router)
     return app
 

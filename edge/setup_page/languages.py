@@ -72,7 +72,8 @@ class Words:
         """Why something was refused, in this language where the reason has a code."""
         code = getattr(problem, "code", "away")
         said = getattr(problem, "text", "") or str(problem)
-        return self.first(f"problem.{code}", otherwise=said or self("problem.fault"))
+        known = self.first(f"problem.{code}", otherwise=said or self("problem.fault"))
+        return f"{known} {said}" if known.endswith(":") else known
 
     def age(self, seconds: float) -> str:
         """How long ago, in the largest unit that fits."""

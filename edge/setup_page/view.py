@@ -35,13 +35,13 @@ class View:
         self._templates.globals.update(asset=assets.address, languages=LANGUAGES)
 
     async def page(
-        self, request: Request, template: str, status: int = 200, **context: object
+        self, request: Request, template: str, code: int = 200, /, **context: object
     ) -> HTMLResponse:
         """A whole page."""
         context.setdefault("front", await self.fronts.current())
-        return HTMLResponse(self.piece(request, template, **context), status)
+        return HTMLResponse(self.piece(request, template, **context), code)
 
-    def piece(self, request: Request, template: str, **context: object) -> str:
+    def piece(self, request: Request, template: str, /, **context: object) -> str:
         """Part of a page, or a page that asks the agent nothing."""
         words = words_for(request)
         context.setdefault("front", None)

@@ -10,8 +10,25 @@ from aiohttp import web
 
 from edge.agent_api.door import answer
 from edge.agent_api.refusals import NotAllowed
-from edge.contract import FlexMeasuresStatus
-from edge.contract.care import LiveRow, LiveView, Series
+from edge.contract import (
+    BufferStatus,
+    ClockStatus,
+    DeviceStatus,
+    FlexMeasuresStatus,
+    PartStatus,
+    RejectedSlotStatus,
+    SetAsideStatus,
+    Status,
+)
+from edge.contract.care import (
+    EventsView,
+    EventView,
+    LiveRow,
+    LiveView,
+    LogLines,
+    RestoreAnswer,
+    Series,
+)
 from edge.contract.setup import (
     Account,
     AssetChoice,
@@ -154,6 +171,7 @@ class House:
             stick=StickView(code="ready", text="Aeotec Z-Stick 7, firmware 7.18"),
         )
         self.task = idle()
+        self.status = status()
         phases = [(f"{HEM}/{n}", 1) for n in (1, 2, 3)]
         foreign = "<script>alert(1)</script>"
         self.map = MapView(
@@ -211,6 +229,13 @@ class House:
             web.put("/map", self._noted),
             web.get("/live", lambda _: get(self.live)),
             web.get("/live/series/{ident:.*}", lambda _: get(day())),
+            web.get("/status", lambda _: get(self.status)),
+            web.get("/events", lambda _: get(events())),
+            web.get("/log", lambda _: get(LogLines(lines=["edge: started", "<b>bold</b>"]))),
+            web.post("/bundle", self._file),
+            web.post("/backup", self._file),
+            web.post("/restore", self._restore),
+            web.post("/reset", self._noted),
         ]
 
     async def _noted(self, request: web.Request) -> web.Response:
@@ -237,10 +262,88 @@ class House:
             )
         )
 
+    async def _file(self, request: web.Request) -> web.Response:
+        await self._noted(request)
+        return web.Response(body=b"{}", content_type="application/json")
+
+    async def _restore(self, request: web.Request) -> web.Response:
+        await self._noted(request)
+        return answer(RestoreAnswer(documents=4, secrets=0, taken_at=NOON))
+
     def _refuse(self) -> None:
         if self.refusal is not None:
             code, status = self.refusal
             raise NotAllowed(code, status)
+
+
+def status(**more: Any) -> Status:
+    server = unpaired().model_copy(
+        update={
+            "paired": True,
+            "paired_as": "box@example.org",
+            "site": "Home of the Smiths",
+            "last_accepted": NOON,
+            "slots_accepted": 1728,
+            "slots_waiting": 640,
+            "slots_rejected": 1,
+            "catching_up_percent": 63.0,
+            "sensors": 6,
+        }
+    )
+    known: dict[str, Any] = {
+        "name": "edge",
+        "version": "0.1.0",
+        "release": "1.2.3",
+        "parts": [PartStatus(name="zwave", state="running", since_s=400)],
+        "alarms": {},
+        "stick": None,
+        "devices": [
+            DeviceStatus(
+                key="zwave/7e570001-4",
+                name="<script>alert(1)</script>",
+                model="",
+                state="dead",
+                last_seen=NOON,
+                is_switch=False,
+                is_on=None,
+                details={},
+            )
+        ],
+        "channels": [],
+        "set_aside": [
+            SetAsideStatus(
+                channel=HEM, value=91000.0, reason="beyond the rating of the main fuse", at=NOON
+            )
+        ],
+        "buffer": BufferStatus(
+            readings=13846,
+            stored_since_start=120,
+            bytes_used=400_000,
+            bytes_max=1_000_000_000,
+            oldest=NOON - timedelta(days=1),
+            uncommitted=3,
+            oldest_uncommitted_s=2.0,
+            dropped=0,
+            unresolved=0,
+        ),
+        "clock": ClockStatus(trusted=True, wall=NOON, uptime_s=86_000),
+        "flexmeasures": server,
+        "rejected": [
+            RejectedSlotStatus(sensor_id=11, start=NOON, value=91.0, reason="beyond its range")
+        ],
+        "counts": {},
+    }
+    return Status(**(known | more))
+
+
+def events() -> EventsView:
+    kinds = ("claim", "log-in", "paired", "network", "command")
+    return EventsView(
+        events=[
+            EventView(at=NOON, kind=kind, text=kind, detail={"address": "192.168.1.20"})
+            for kind in kinds
+        ]
+    )
 
 
 def smappee_fields() -> list[FieldView]:
