@@ -16,16 +16,26 @@ from edge.model import Channel, Kind, Sensor, Slot
 from edge.plausibility import Limits
 from edge.store.buffer import Buffer
 from edge.store.outbox import Outbox
-from edge.uplink.resample import SETTLING, check, due_slots, keys, reach, slot_start
+from edge.uplink.resample import (
+    HOLD_INTERVALS,
+    SETTLING,
+    check,
+    due_slots,
+    keys,
+    reach,
+    slot_start,
+)
 
 log = logging.getLogger(__name__)
 
 ROUND_EVERY = timedelta(seconds=15)
 WINDOW = timedelta(hours=2)  # 30 series every 10 s are 21 600 samples, about 4 MB
+FAR = timedelta(minutes=15)  # sensors that look further than this are computed apart from the rest
 COMMIT_SLOTS = 2000  # ten full batches
 KEEP = timedelta(hours=48)  # readings stay this long after their slots: late data needs neighbours
 KEEP_FAULTY = timedelta(days=30)  # and this long where a sensor cannot be fed until a person acts
 FORGET_EVERY = timedelta(hours=1)
+_MS = timedelta(milliseconds=1)
 
 
 class DueSlots:
@@ -53,6 +63,7 @@ class DueSlots:
         self._commit_every = commit_every
         self._limits = limits or Limits()
         self._watermarks: dict[int, datetime] = {}
+        self._wait_ms: dict[int, int] = {}  # sensors that wait for a report, until when
         self._forgotten_ms: int | None = None
         self._uncommitted = 0
         self._horizon: datetime | None = None
@@ -135,6 +146,7 @@ class DueSlots:
             start = min(late) - reach(sensor, self._channels())
             if self._horizon is not None and self._has_power(sensor):
                 start = max(start, self._horizon + reach(sensor, self._channels()))
+            self._wait_ms.pop(sensor.sensor_id, None)
             moved[sensor.sensor_id] = min(watermark, slot_start(start, sensor.event_resolution))
         self._watermarks |= moved
         return marks
@@ -152,21 +164,38 @@ class DueSlots:
             waiting = {i: s for i, s in waiting.items() if self._is_behind(s, now)}
             if not waiting:
                 return
-            end = min(self._watermarks[sensor_id] for sensor_id in waiting) + WINDOW
-            group = [s for i, s in waiting.items() if self._watermarks[i] < end]
+            first = min(waiting.values(), key=lambda sensor: self._watermarks[sensor.sensor_id])
+            end = self._watermarks[first.sensor_id] + WINDOW
+            group = [
+                sensor
+                for sensor_id, sensor in waiting.items()
+                if self._watermarks[sensor_id] < end and self._far(sensor) == self._far(first)
+            ]
             for sensor_id in await self._fill(group, end, now):
-                del waiting[sensor_id]
+                self._let_wait(waiting.pop(sensor_id))
+
+    def _far(self, sensor: Sensor) -> timedelta:
+        """How far its readings must be looked for; what is near is looked for together."""
+        return max(reach(sensor, self._channels()), FAR)
+
+    def _let_wait(self, sensor: Sensor) -> None:
+        """Nothing more can be made of this one before its counter reports again: looking each
+        round would mean to read hours of readings in vain."""
+        slowest = reach(sensor, self._channels()) / HOLD_INTERVALS
+        self._wait_ms[sensor.sensor_id] = self._clock.boottime_ms() + slowest / 4 // _MS
 
     def _committed_until(self) -> datetime:
         return self._clock.wall_now() - self._commit_every
 
     def _is_behind(self, sensor: Sensor, now: datetime) -> bool:
-        return self._watermarks[sensor.sensor_id] + sensor.event_resolution + SETTLING <= now
+        is_waiting = self._clock.boottime_ms() < self._wait_ms.get(sensor.sensor_id, 0)
+        slot_end = self._watermarks[sensor.sensor_id] + sensor.event_resolution
+        return not is_waiting and slot_end + SETTLING <= now
 
     async def _fill(self, group: Sequence[Sensor], end: datetime, now: datetime) -> list[int]:
         """Compute one window of these sensors; return those that must wait for more readings."""
         channels = self._channels()
-        far = max(reach(sensor, channels) for sensor in group)
+        far = self._far(group[0])
         start = min(self._watermarks[sensor.sensor_id] for sensor in group)
         last = max(slot_start(end, s.event_resolution) + s.event_resolution for s in group)
         wanted = {key for sensor in group for key in keys(sensor)}
@@ -194,7 +223,7 @@ class DueSlots:
     async def _forget(self, sensors: Sequence[Sensor]) -> None:
         """Let readings go whose slots are computed, told and old."""
         now_ms = self._clock.boottime_ms()
-        pause_ms = FORGET_EVERY // timedelta(milliseconds=1)
+        pause_ms = FORGET_EVERY // _MS
         is_early = self._forgotten_ms is not None and now_ms < self._forgotten_ms + pause_ms
         if is_early or not sensors:
             return

@@ -153,10 +153,24 @@ async def test_counter_sensor_waits_for_its_report_while_others_go_on(box: Box) 
     assert {slot.sensor_id for slot in await box.waiting()} == {1}
     await box.measure(32)
     await box.told(GAS, [(NOON + timedelta(hours=1), 101.2)])
+    await box.clock.advance(GAS.report_interval / 4)
     await box.round()
     gas = [slot for slot in await box.waiting() if slot.sensor_id == 3]
     assert starts(gas) == list(range(0, 60, 5))
     assert [slot.value for slot in gas] == pytest.approx([0.1] * 12)
+
+
+async def test_sensor_that_waits_for_its_report_is_not_looked_at_each_round(box: Box) -> None:
+    box.sensors = [sensor(3, GAS, "m³")]
+    await box.told(GAS, [(NOON, 100.0)])
+    await box.clock.advance(timedelta(hours=1))
+    await box.round()
+    await box.told(GAS, [(NOON + timedelta(hours=1), 101.2)])
+    await box.round()
+    assert await box.waiting() == []
+    await box.clock.advance(GAS.report_interval / 4)
+    await box.round()
+    assert len(await box.waiting()) == 12
 
 
 async def test_late_reading_fills_the_gap_it_left(box: Box) -> None:
