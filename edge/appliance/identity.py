@@ -138,7 +138,7 @@ def write_settings(places: Places) -> None:
     """agent.toml of this boot: the image's settings, with the name of this box."""
     text = (places.system / "agent.toml").read_text(encoding="utf-8")
     name = _name(places)
-    places.settings.mkdir(exist_ok=True)
+    places.settings.mkdir(mode=0o755, exist_ok=True)
     write_atomically(
         places.settings / "agent.toml", f'name = "{name}"\n{text}'.encode(), mode=0o644
     )

@@ -303,7 +303,8 @@ class Machine:
                     raise
                 time.sleep(_POLL_S)
         self._shell = shell
-        quiet = "stty -echo; PS1=; PS2=; export TERM=dumb SYSTEMD_COLORS=0 SYSTEMD_PAGER=cat\n"
+        # A plain shell: one that edits lines would echo what is typed.
+        quiet = "exec /bin/sh\nstty -echo; PS1=; PS2=; export SYSTEMD_COLORS=0 SYSTEMD_PAGER=cat\n"
         while True:  # typed before the shell is there, it would be lost
             self._heard = b""
             self._say(quiet + "echo here''i-am\n")
