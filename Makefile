@@ -29,6 +29,17 @@ homeassistant:
 run: setup ## the simulated house, the box and a real FlexMeasures
 	@exec $(PY) -m tests.house.run
 
+# --- the image ----------------------------------------------------------------------------------
+# FLAVOUR=debian|rpios; MIRROR=, SIGN_KEY=, RELEASE_BUILD=1, RELEASE_ADDRESS=, FRESH=1: image/README.md
+export FLAVOUR MIRROR SIGN_KEY RELEASE_BUILD RELEASE_ADDRESS FRESH SQUEEZE IMAGE_URL
+.PHONY: image image-test
+image: ## the card for a Raspberry Pi, into dist/ (FLAVOUR=debian)
+	@image/build
+
+image-test: box ## the built image, looked through and booted in an emulator (FLAVOUR=debian)
+	@tests/house/setup emulator
+	@$(PY) -m pytest -q --ignore=tests/image/test_units.py tests/image
+
 # --- tests --------------------------------------------------------------------------------------
 .PHONY: test lint types layers unit units flow
 test: lint types layers unit units flow crash ## everything CI runs

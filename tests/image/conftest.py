@@ -1,0 +1,56 @@
+"""What the image tests share: the built tree, card and bundle of one flavour."""
+
+import os
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+PROJECT = Path(__file__).parents[2]
+
+
+@dataclass(frozen=True)
+class Built:
+    """What `make image` left."""
+
+    flavour: str
+    work: Path
+    dist: Path
+
+    @property
+    def root(self) -> Path:
+        """The tree that became root.squashfs."""
+        return self.work / "root"
+
+    @property
+    def system(self) -> Path:
+        """The files of one system partition."""
+        return self.work / "system"
+
+    @property
+    def card(self) -> Path:
+        return self.work / "flexbox.img"
+
+    def handed_out(self, ending: str) -> Path:
+        found = list(self.dist.glob(f"flexbox-{self.flavour}-*.{ending}"))
+        assert len(found) == 1, f"dist/ holds {len(found)} files that end in .{ending}"
+        return found[0]
+
+    def step(self, name: str, *arguments: str | Path, **more: str) -> subprocess.CompletedProcess:
+        """Run one step of image/step/ as the build does."""
+        return subprocess.run(
+            [PROJECT / "image" / "step" / name, *arguments],
+            env={**os.environ, "FLAVOUR": self.flavour, **more},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+
+@pytest.fixture(scope="session")
+def built() -> Built:
+    flavour = os.environ.get("FLAVOUR", "debian")
+    work = PROJECT / "build" / "image" / flavour
+    assert (work / "flexbox.img").exists(), f"build it first: make image FLAVOUR={flavour}"
+    return Built(flavour, work, PROJECT / "dist")
