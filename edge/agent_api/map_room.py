@@ -23,6 +23,7 @@ from edge.contract.setup import (
 )
 from edge.intake import ReadingIntake
 from edge.model import Channel, Device, Direction, Kind, Quantity, Sensor, Term
+from edge.overlap import seen_twice
 from edge.uplink.account import Account
 from edge.uplink.mapping import EVENT_RESOLUTION, Feed, default_mapping
 
@@ -100,6 +101,8 @@ class MapRoom:
 
     async def _keep(self, request: web.Request) -> web.Response:
         wanted = await asked(request, MapRequest)
+        if not wanted.twice:
+            self._refuse_twice(wanted)
         known = {row.ident: row for row in await self.rows()}
         feeds = [self._feed(row, known.get(row.ident)) for row in wanted.rows if row.send]
         left = [[t.channel_key for t in row.terms] for row in wanted.rows if not row.send]
@@ -109,6 +112,16 @@ class MapRoom:
         if self._account.refused:
             raise NotAllowed("map_refused", 409, "; ".join(self._account.refused)[:1000])
         return web.Response(status=204)
+
+    def _refuse_twice(self, wanted: MapRequest) -> None:
+        """One meter by two paths counts double; only who insists gets it."""
+        chosen = [term.channel_key for row in wanted.rows if row.send for term in row.terms]
+        channels = self._intake.channels()
+        if pairs := seen_twice(chosen, channels.values()):
+            names = self._names()
+            first, second = (channels[key] for key in pairs[0])
+            told = [f"{names.get(c.device_key, c.device)} ({c.family})" for c in (first, second)]
+            raise NotAllowed("map_twice", 409, " = ".join(told)[:1000])
 
     async def _known_sensors(self) -> list[SensorView]:
         """The sensors below the site; asked of the server at most once a minute."""
@@ -220,7 +233,7 @@ class MapRoom:
             direction=str(channel.direction),
             value=latest.value if latest else None,
             age_s=latest.age.total_seconds() if latest else None,
-            repeats=channel.repeats is not None,
+            repeats=channel.repeats in self._intake.channels(),
         )
 
     def _names(self) -> dict[str, str]:

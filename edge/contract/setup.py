@@ -242,4 +242,7 @@ class MapView(Message):
 
 
 class MapRequest(Message):
+    """`twice`: the person wants one meter sent by two paths."""
+
     rows: Annotated[list[MapRow], Field(max_length=MAP_ROWS_MAX)]
+    twice: bool = False

@@ -11,6 +11,7 @@ from datetime import timedelta
 
 from edge.errors import Malformed
 from edge.model import Channel, Direction, Kind, Quantity, Sensor, Term
+from edge.overlap import resolved
 from edge.uplink.resample import HOLD_INTERVALS
 
 EVENT_RESOLUTION = timedelta(minutes=5)
@@ -37,7 +38,7 @@ class Feed:
 
 def default_mapping(channels: Iterable[Channel]) -> list[Feed]:
     """The feeds for these channels; voltages, temperatures and the like stay in the house."""
-    known = {channel.key: channel for channel in channels}
+    known = resolved(channels)
     clamps: dict[tuple[str, str], list[Channel]] = {}
     for channel in known.values():
         clamps.setdefault((channel.device_key, channel.endpoint), []).append(channel)

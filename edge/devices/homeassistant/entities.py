@@ -7,7 +7,7 @@ know. `unknown` and `unavailable` are gaps. Units: Home Assistant's unit_convers
 import math
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -131,6 +131,22 @@ def channel_of(entity: Entity, direction: Direction) -> Channel:
         entity.name,
         same_meter(entity),
     )
+
+
+def paired(channels: Iterable[Channel]) -> dict[str, Channel]:
+    """The channels by key; a counter beside the one power meter of its device repeats that."""
+    known = list(channels)
+    powers: dict[tuple[str, Direction], list[Channel]] = {}
+    for channel in known:
+        if channel.quantity is Quantity.ACTIVE_POWER:
+            powers.setdefault((channel.device, channel.direction), []).append(channel)
+    found = {}
+    for channel in known:
+        beside = powers.get((channel.device, channel.direction), [])
+        if channel.quantity is Quantity.ACTIVE_ENERGY and len(beside) == 1 and not channel.repeats:
+            channel = replace(channel, repeats=beside[0].key)
+        found[channel.key] = channel
+    return found
 
 
 def switches(known: Iterable[Entity]) -> dict[str, Entity]:

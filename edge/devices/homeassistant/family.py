@@ -21,6 +21,7 @@ from edge.devices.homeassistant.entities import (
     entities,
     is_meter,
     is_on,
+    paired,
     switches,
     value_of,
 )
@@ -119,7 +120,9 @@ class HomeAssistant:
             for entity in found.values()
         ]
         devices = [_switch(device, entity, entity.state) for device, entity in found.items()]
-        return Found(tuple(channels), tuple(devices), tuple(choices), frozenset(preselected))
+        return Found(
+            tuple(paired(channels).values()), tuple(devices), tuple(choices), frozenset(preselected)
+        )
 
     async def run(self) -> None:
         """Follow the chosen entities until the connection ends."""
@@ -209,7 +212,10 @@ class HomeAssistant:
         self._states = {e.entity_id: e.state for e in self._switches.values()}
         wanted = [uid for uid, _ in self._settings.entities] + list(self._settings.switches)
         self._gone = tuple(uid for uid in wanted if uid not in by_uid)
-        self._intake.announce(meter.channel for meter in self._meters.values())
+        channels = paired(meter.channel for meter in self._meters.values())
+        for meter in self._meters.values():
+            meter.channel = channels[meter.channel.key]
+        self._intake.announce(channels.values())
         names = [*self._meters, *self._states]
         if not names:
             return None  # an empty list would subscribe to everything

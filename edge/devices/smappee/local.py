@@ -108,7 +108,7 @@ class SmappeeInHouse:
             await self._clock.sleep(POLL)
 
     def devices(self) -> list[Device]:
-        return _devices(self._plugs or {}, self._seen_at)
+        return _devices(self._plugs or {}, self._seen_at) if self._seen_at else []
 
     async def turn_off(self, device: str, hold: timedelta | None) -> None:
         if hold is not None:

@@ -39,7 +39,7 @@ async def keep(request: Request, view: TheView, who: SignedIn) -> Response:
     if (added := _new_row(form, known)) is not None:
         rows.append(added)
     try:
-        wanted = MapRequest(rows=rows)
+        wanted = MapRequest(rows=rows, twice="twice" in form)
         await view.link.do("PUT", "/map", wanted, who, SERVER_ANSWERS_WITHIN_S)
     except (SaysNo, Unreachable) as problem:
         if isinstance(problem, SaysNo) and problem.status == 401:

@@ -13,6 +13,7 @@ from edge.devices.homeassistant.entities import (
     entities,
     is_meter,
     is_on,
+    paired,
     same_meter,
     statistics_readings,
     switches,
@@ -280,6 +281,17 @@ def test_meter_that_another_family_reads_is_recognised(
     assert (
         same_meter(entity(platform=platform, unique_id=unique_id, device_class=device_class)) == key
     )
+
+
+def test_counter_beside_the_power_of_its_device_is_the_same_meter() -> None:
+    watt = channel_of(entity(uid="w", device="shelly"), IN)
+    kwh = channel_of(entity(uid="k", device="shelly", device_class="energy", unit="kWh"), IN)
+    other = channel_of(entity(uid="o", device="other", device_class="energy", unit="kWh"), IN)
+    found = paired([watt, kwh, other])
+    assert found[kwh.key].repeats == watt.key
+    assert found[other.key].repeats is None
+    second = channel_of(entity(uid="w2", device="shelly"), IN)
+    assert paired([watt, second, kwh])[kwh.key].repeats is None
 
 
 def test_quantity_of_every_device_class_keeps_its_unit() -> None:
