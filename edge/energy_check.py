@@ -14,7 +14,6 @@ BUCKET_SPAN = timedelta(days=1)  # the figure covers the current bucket and the 
 ENERGY_MIN_KWH = (
     1.0  # below it the coarseness of counters (0.1 kWh on some) says more than the clamp
 )
-HOLD_INTERVALS = 3  # as in uplink/resample.py: an older value of power is not known any more
 
 _W_MS_PER_KWH = 3.6e9
 
@@ -62,7 +61,7 @@ class EnergyCheck:
             self._anchor = None
             return
         power_base, since_ms, power_w = self._power_at
-        hold_ms = HOLD_INTERVALS * (self.power.report_interval / timedelta(milliseconds=1))
+        hold_ms = self.power.hold / timedelta(milliseconds=1)
         if power_base != base or not 0 <= moment_ms - since_ms <= hold_ms:
             self._power_at = self._anchor = None
             return

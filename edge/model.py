@@ -60,6 +60,10 @@ UNITS = {
 }
 
 
+HOLD_INTERVALS = 3  # reports may get lost on the radio
+HOLD_MIN = timedelta(minutes=3)  # older readings may be from before somebody shortened the interval
+
+
 class Direction(StrEnum):
     """Which way energy flows through the meter. A signed power channel is IMPORT."""
 
@@ -107,6 +111,11 @@ class Channel:
     @property
     def unit(self) -> str:
         return UNITS[self.quantity]
+
+    @property
+    def hold(self) -> timedelta:
+        """How long a value holds, and over how long a silence a counter is bridged."""
+        return max(HOLD_INTERVALS * self.report_interval, HOLD_MIN)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,9 +10,8 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from edge.errors import Malformed
-from edge.model import Channel, Direction, Kind, Quantity, Sensor, Term
+from edge.model import HOLD_INTERVALS, Channel, Direction, Kind, Quantity, Sensor, Term
 from edge.overlap import resolved
-from edge.uplink.resample import HOLD_INTERVALS
 
 EVENT_RESOLUTION = timedelta(minutes=5)
 _COARSER = (5, 10, 15, 30, 60, 24 * 60)  # minutes

@@ -21,7 +21,6 @@ from edge.model import Channel, Kind, Sample, Sensor, Slot, Term
 from edge.plausibility import Limits, step_max
 
 SETTLING = timedelta(seconds=15)  # radio retries, a clamp that reports its values one by one
-HOLD_INTERVALS = 3  # a value holds, and a counter is bridged, this many report intervals at most
 MINIMUM_COVERAGE = 0.8  # of a slot must be known for its mean power to be told
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -134,8 +133,8 @@ def check(sensor: Sensor, channels: Channels) -> None:
 
 def reach(sensor: Sensor, channels: Channels) -> timedelta:
     """How far before and after a slot the samples lie that its value may depend on."""
-    intervals = [channels[key].report_interval for key in keys(sensor) if key in channels]
-    return HOLD_INTERVALS * max(intervals, default=timedelta(0))
+    known = [channels[key] for key in keys(sensor) if key in channels]
+    return max((channel.hold for channel in known), default=timedelta(0))
 
 
 def keys(sensor: Sensor) -> list[str]:
@@ -237,7 +236,7 @@ class _Source:
         self._grid = grid
         self._is_counter = channel.kind is Kind.COUNTER
         self._needed_ms = grid.length_ms
-        self._bridge_ms = HOLD_INTERVALS * (channel.report_interval // _MS)
+        self._bridge_ms = channel.hold // _MS
         self._last_ms = points[-1][0] if points else None
         match channel.kind:
             case Kind.INSTANTANEOUS:

@@ -154,7 +154,9 @@ def _compare(url: str, account: Account) -> int:
         now -= (now - datetime.min.replace(tzinfo=UTC)) % SLOT  # its grid is the question's
         compared = 0
         for sensor in session.get(f"{url}/api/v3_0/sensors", timeout=30).json():
-            place = METERS[_node_of(session, url, sensor), sensor["name"]]
+            place = METERS.get((_node_of(session, url, sensor), sensor["name"]))
+            if place is None:  # the box's own health
+                continue
             series = session.get(
                 f"{url}/api/v3_0/sensors/{sensor['id']}/data",
                 params={

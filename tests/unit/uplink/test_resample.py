@@ -7,9 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge.errors import ConfigFault
-from edge.model import UNITS, Channel, Kind, Quantity, Sample, Sensor, Slot, Term
+from edge.model import HOLD_INTERVALS, UNITS, Channel, Kind, Quantity, Sample, Sensor, Slot, Term
 from edge.uplink.resample import (
-    HOLD_INTERVALS,
     MINIMUM_COVERAGE,
     SETTLING,
     check,
@@ -316,7 +315,7 @@ def brute_rate(kind: Kind, every_s: int, told: dict[int, int], second: int) -> F
         return None
     match kind:
         case Kind.INSTANTANEOUS:
-            return Fraction(told[before]) if second - before < 3 * every_s else None
+            return Fraction(told[before]) if second - before < max(3 * every_s, 180) else None
         case Kind.INTERVAL:
             is_inside = second - before < every_s
             is_cut = after is not None and after < before + every_s
@@ -324,7 +323,7 @@ def brute_rate(kind: Kind, every_s: int, told: dict[int, int], second: int) -> F
                 Fraction(told[before] * 3600 * 1000, every_s) if is_inside and not is_cut else None
             )
         case Kind.COUNTER:
-            if after is None or after - before > 3 * every_s or told[after] < told[before]:
+            if after is None or after - before > max(3 * every_s, 180) or told[after] < told[before]:
                 return None
             step, hours = told[after] - told[before], Fraction(after - before + every_s, 3600)
             if step > Fraction(25 * 3 * 230, 1000) * Fraction(3, 2) * hours:
