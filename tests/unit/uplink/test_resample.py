@@ -323,7 +323,8 @@ def brute_rate(kind: Kind, every_s: int, told: dict[int, int], second: int) -> F
                 Fraction(told[before] * 3600 * 1000, every_s) if is_inside and not is_cut else None
             )
         case Kind.COUNTER:
-            if after is None or after - before > max(3 * every_s, 180) or told[after] < told[before]:
+            bridged_s = max(3 * every_s, 180)
+            if after is None or after - before > bridged_s or told[after] < told[before]:
                 return None
             step, hours = told[after] - told[before], Fraction(after - before + every_s, 3600)
             if step > Fraction(25 * 3 * 230, 1000) * Fraction(3, 2) * hours:
