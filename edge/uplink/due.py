@@ -17,7 +17,6 @@ from edge.plausibility import Limits
 from edge.store.buffer import Buffer
 from edge.store.outbox import Outbox
 from edge.uplink.resample import (
-    HOLD_INTERVALS,
     SETTLING,
     check,
     due_slots,
@@ -181,8 +180,8 @@ class DueSlots:
     def _let_wait(self, sensor: Sensor) -> None:
         """Nothing more can be made of this one before its counter reports again: looking each
         round would mean to read hours of readings in vain."""
-        slowest = reach(sensor, self._channels()) / HOLD_INTERVALS
-        self._wait_ms[sensor.sensor_id] = self._clock.boottime_ms() + slowest / 4 // _MS
+        slowest = reach(sensor, self._channels())
+        self._wait_ms[sensor.sensor_id] = self._clock.boottime_ms() + slowest / 12 // _MS
 
     def _committed_until(self) -> datetime:
         return self._clock.wall_now() - self._commit_every
