@@ -11,9 +11,6 @@ from contextlib import aclosing
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
-import serial
-from serial.tools import list_ports
-
 from edge import model
 from edge.clock import Clock
 from edge.errors import Malformed, Refused, Unreachable
@@ -50,6 +47,8 @@ def _port(config: Mapping[str, Any], secret: GetSecret) -> str:
 
 async def check(config: Mapping[str, Any], secret: GetSecret, clock: Clock) -> Found:
     """Without a port: the serial ports there are. With one: what the next telegram tells."""
+    from serial.tools import list_ports
+
     if not config.get("port"):
         ports = await asyncio.to_thread(list_ports.comports)
         if not ports:
@@ -93,6 +92,8 @@ class P1:
 
 async def telegrams(port: str) -> AsyncGenerator[str]:
     """Whole telegrams, CRC checked. Raises Unreachable when the meter or the cable is silent."""
+    import serial
+
     try:
         line = serial.Serial(port, 115_200, timeout=0)
     except (serial.SerialException, OSError) as problem:

@@ -4,13 +4,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from edge.clock import Clock
-from edge.devices.homeassistant.discovery import discover
-from edge.devices.homeassistant.family import HomeAssistant, Settings
 from edge.errors import Refused
-from edge.family import Choice, Field, FieldKind, Found, GetSecret, Notebook
+from edge.family import Choice, Family, Field, FieldKind, Found, GetSecret, Notebook
 from edge.model import Intake
 
-__all__ = ["check", "create", "discover", "fields"]
+__all__ = ["check", "create", "fields"]
 
 fields = (
     Field("address", FieldKind.TEXT, "homeassistant.address"),
@@ -34,6 +32,9 @@ async def check(
 
     Meters of the person's energy dashboard are preselected.
     """
+    from edge.devices.homeassistant.discovery import discover
+    from edge.devices.homeassistant.family import HomeAssistant, Settings
+
     if config.get("address") in (None, "", []):
         found = await discover()
         if not found:
@@ -52,6 +53,8 @@ def create(
     intake: Intake,
     clock: Clock,
     notebook: Notebook,
-) -> HomeAssistant:
+) -> Family:
     """The family as configured; nothing is asked of Home Assistant before run()."""
+    from edge.devices.homeassistant.family import HomeAssistant, Settings
+
     return HomeAssistant(Settings.read(fields, config, get_secret), intake, clock, notebook)

@@ -46,12 +46,11 @@ def _is_local(config: Mapping[str, Any]) -> bool:
 
 async def check(config: Mapping[str, Any], get_secret: GetSecret, clock: Clock) -> Found:
     """Log in and look; offers the service locations as choices and what each measures."""
-    if _is_local(config):
-        from edge.devices.smappee.local import LocalSettings, SmappeeInHouse
-
-        return await SmappeeInHouse.check(LocalSettings.read(fields, config, get_secret), clock)
     from edge.devices.smappee.family import CloudSettings, CloudSmappee
+    from edge.devices.smappee.local import LocalSettings, SmappeeInHouse
 
+    if _is_local(config):
+        return await SmappeeInHouse.check(LocalSettings.read(fields, config, get_secret), clock)
     return await CloudSmappee.check(CloudSettings.read(fields, config, get_secret), clock)
 
 
@@ -63,11 +62,10 @@ def create(
     notebook: Notebook,
 ) -> Family:
     """The family as configured; nothing is asked of Smappee before run()."""
-    if _is_local(config):
-        from edge.devices.smappee.local import LocalSettings, SmappeeInHouse
-
-        return SmappeeInHouse(LocalSettings.read(fields, config, get_secret), intake, clock)
     from edge.devices.smappee.family import CloudSettings, CloudSmappee
+    from edge.devices.smappee.local import LocalSettings, SmappeeInHouse
 
+    if _is_local(config):
+        return SmappeeInHouse(LocalSettings.read(fields, config, get_secret), intake, clock)
     settings = CloudSettings.read(fields, config, get_secret)
     return CloudSmappee(settings, intake, clock, notebook)

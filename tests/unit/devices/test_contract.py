@@ -338,11 +338,14 @@ def test_labels_of_a_familys_fields_have_words(family: str) -> None:
 
 
 def test_nothing_is_loaded_for_a_family_that_is_not_used() -> None:
-    """In a process of its own: the agent's own imports must not bring a family's library."""
-    libraries = "smappy requests zwave_js_server serial edge.devices.smappee edge.devices.p1"
+    """In a process of its own: neither the agent nor the page's questions bring a library."""
+    libraries = "smappy requests zwave_js_server edge.devices.smappee.family edge.devices.p1"
     asked = (
-        "import sys, edge.agent, edge.devices;"
-        f"print([m for m in '{libraries}'.split() if m in sys.modules])"
+        "import sys, edge.agent\n"
+        f"assert not [m for m in '{libraries}'.split() if m in sys.modules]\n"
+        "from edge.devices import FAMILIES, load\n"
+        "for name in FAMILIES: load(name).fields\n"
+        "print([m for m in 'smappy requests serial'.split() if m in sys.modules])"
     )
     said = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, check=True)
     assert said.stdout.strip() == "[]"
