@@ -30,6 +30,7 @@ from edge.health import Health
 from edge.intake import ReadingIntake
 from edge.model import DeviceState
 from edge.plausibility import Limits
+from edge.stick_watch import StickWatch
 from edge.store.buffer import Buffer
 from edge.store.database import Database
 from edge.store.outbox import Outbox
@@ -94,6 +95,7 @@ class Agent:
         self.families = Families(
             settings, credentials, self.intake, clock, self.health, _always(config)
         )
+        self.stick_watch = StickWatch(clock, self._has_zwave, config.zwave.stick)
         self.account = Account(
             identity,
             settings,
@@ -135,6 +137,7 @@ class Agent:
             self.families,
             self.account,
             self.shipping,
+            self.stick_watch,
         )
         self.page = PageDoor(
             Parts(
@@ -146,6 +149,7 @@ class Agent:
                 self.health,
                 self.intake,
                 self.families,
+                self.stick_watch,
                 self.account,
                 outbox,
                 self.desk,
@@ -221,7 +225,12 @@ class Agent:
             "slots": self.due.run,
             "shipping": self.shipping.run,
             "network": self.page.network.run,
+            **({"stick": self.stick_watch.run} if self.config.zwave.enabled else {}),
         }
+
+    def _has_zwave(self) -> bool:
+        family = self.families.running("zwave")
+        return family is not None and bool(family.status().connected)  # type: ignore[attr-defined]
 
     def _box_health(self, identity: str) -> BoxHealth:
         account = self.account

@@ -19,6 +19,7 @@ from edge.contract.setup import NetworkRequest, NetworkTask, StickView
 from edge.errors import EdgeError
 from edge.families import Families
 from edge.model import Device, DeviceState
+from edge.stick_watch import StickWatch
 
 FAMILY = "zwave"
 LONG_POLL = timedelta(seconds=20)
@@ -86,8 +87,11 @@ class ZWaveFamily(Protocol):
 class NetworkRoom:
     """Routes over the Z-Wave family, where it runs."""
 
-    def __init__(self, families: Families, clock: Clock, note: Note) -> None:
+    def __init__(
+        self, families: Families, stick_watch: StickWatch, clock: Clock, note: Note
+    ) -> None:
         self._families = families
+        self._stick_watch = stick_watch
         self._clock = clock
         self._note = note
         self._acts: asyncio.Queue[NetworkRequest] = asyncio.Queue(maxsize=1)
@@ -120,7 +124,7 @@ class NetworkRoom:
             return StickView(code="none", text="")
         known = cast("ZWaveFamily", family).status()
         if not known.connected:
-            return StickView(code="none", text=known.problem or "")
+            return StickView(code=self._stick_watch.code, text=self._stick_watch.sentence)
         if known.problem:
             return StickView(code="trouble", text=known.problem)
         return StickView(code="ready", text=known.stick_firmware or "")

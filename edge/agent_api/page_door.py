@@ -29,6 +29,7 @@ from edge.devices import FAMILIES
 from edge.families import Families
 from edge.health import Health
 from edge.intake import ReadingIntake
+from edge.stick_watch import StickWatch
 from edge.store.outbox import Outbox
 from edge.store.settings import Events, Settings
 from edge.uplink.account import Account
@@ -48,6 +49,7 @@ class Parts:
     health: Health
     intake: ReadingIntake
     families: Families
+    stick_watch: StickWatch
     account: Account
     outbox: Outbox
     desk: StatusDesk
@@ -67,7 +69,7 @@ class PageDoor:
             window=timedelta(seconds=parts.config.claim_window_s),
             code=parts.credentials.get(CLAIM_CODE),
         )
-        self.network = NetworkRoom(parts.families, parts.clock, self._note)
+        self.network = NetworkRoom(parts.families, parts.stick_watch, parts.clock, self._note)
         self._tail = LogTail()
         logging.getLogger().addHandler(self._tail)
         self._map = MapRoom(

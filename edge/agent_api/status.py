@@ -18,6 +18,7 @@ from edge.families import Families
 from edge.health import Health
 from edge.intake import ReadingIntake
 from edge.model import Channel, Device
+from edge.stick_watch import StickWatch
 from edge.store.buffer import Buffer
 from edge.store.outbox import Outbox, OutboxCounts
 from edge.supervise import NEEDS_A_PERSON
@@ -43,6 +44,7 @@ class StatusDesk:
         families: Families,
         account: Account,
         shipping: Shipping,
+        stick_watch: StickWatch,
     ) -> None:
         self._config = config
         self._clock = clock
@@ -53,6 +55,7 @@ class StatusDesk:
         self._families = families
         self._account = account
         self._shipping = shipping
+        self._stick_watch = stick_watch
 
     async def status(self) -> Status:
         """Everything, now."""
@@ -98,7 +101,7 @@ class StatusDesk:
                 )
                 for row in await self._outbox.rejected(_REJECTED_SHOWN)
             ],
-            counts=dict(self._health.counts),
+            counts=dict(self._health.counts) | self._zwave_counts(),
         )
 
     def _stick(self) -> str | None:
@@ -106,9 +109,23 @@ class StatusDesk:
         if family is None or not hasattr(family, "status"):
             return None
         known = family.status()
+        if not known.connected:
+            return self._stick_watch.sentence
         if known.problem:
             return str(known.problem)
         return f"firmware {known.stick_firmware}, home {known.home_id}, {known.nodes} devices"
+
+    def _zwave_counts(self) -> dict[str, int]:
+        family = self._families.running("zwave")
+        if family is None or not hasattr(family, "status"):
+            return {}
+        known = family.status()
+        return {
+            "zwave sessions": known.sessions,
+            "zwave reports": known.reports,
+            "zwave unreadable events": known.unreadable_events,
+            "zwave stick restarts": known.soft_resets,
+        }
 
     def _channels(self) -> list[ChannelStatus]:
         fed = {
