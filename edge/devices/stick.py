@@ -3,7 +3,8 @@
 A stick is named by its path under /dev/serial/by-id, which survives re-plugging. USB ids alone
 prove nothing where a generic serial bridge is inside, so ports with such ids are asked by the
 Serial API whether a Z-Wave controller is behind them; other ports are asked only if a person chose
-them. While the driver holds a stick it is left alone. Blocking work runs in a thread.
+them. While the driver holds a stick it is left alone. Blocking work runs in a thread, and pyserial
+is loaded only where a port is looked at.
 """
 
 import asyncio
@@ -15,9 +16,6 @@ from functools import reduce
 from operator import xor
 from pathlib import Path
 from typing import Protocol
-
-import serial
-from serial.tools import list_ports
 
 BY_ID = Path("/dev/serial/by-id")
 BAUD = 115_200
@@ -188,6 +186,8 @@ def ports(
     usb_ports: Callable[[], Iterable[UsbPort]] | None = None, by_id: Path = BY_ID
 ) -> list[Port]:
     """Every serial port of the box, named by its by-id path where it has one. Opens none."""
+    from serial.tools import list_ports
+
     lasting = {link.resolve(): link for link in sorted(by_id.iterdir())} if by_id.is_dir() else {}
     found = []
     for usb in (usb_ports or list_ports.comports)():
@@ -225,6 +225,8 @@ async def probe(port: Port) -> Outcome:
 
 
 def _probe(port: Port) -> Outcome:
+    import serial
+
     try:
         with serial.Serial(
             str(port.path), BAUD, timeout=_READ_S, write_timeout=_WRITE_S, exclusive=True
