@@ -37,7 +37,7 @@ log = logging.getLogger(__name__)
 type _Put = tuple[str, BoxTime | datetime, float]
 
 COMMIT_EVERY = timedelta(seconds=30)
-BYTES_MAX = 64 << 20  # about a month of 30 series every 10 s
+BYTES_MAX = 64 << 20  # two months of 30 series every 10 s
 PAGE_BYTES = 1024
 CHECKPOINT_PAGES = 128
 PENDING_MAX = 20_000  # readings that wait in memory while the card takes none: two hours of 30
@@ -198,12 +198,12 @@ class Buffer:
         database = self.transaction.database
         problems = [text for text in (database.problem, database.full_card, self._fault) if text]
         return BufferStats(
-            stored=readings.count(conn),
+            stored=readings.count(),
             stored_since_start=pending.stored_since_start,
             uncommitted=pending.count(),
             oldest=None if oldest_ms is None else utc(oldest_ms),
             oldest_uncommitted=pending.waited(),
-            held_without_time=readings.count_without_time(conn),
+            held_without_time=readings.count_without_time(),
             dropped_full=total(conn, "dropped_full"),
             dropped_memory=pending.dropped,
             damaged_groups=len(readings.box.damaged) + len(readings.source.damaged),
@@ -265,6 +265,7 @@ class _Pending:
         self._readings.add(db.conn, self._writing)
 
     def committed(self) -> None:
+        self._readings.committed()
         with self._lock:
             self.stored_since_start += len(self._writing)
             self._writing = []

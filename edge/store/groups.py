@@ -7,13 +7,13 @@ index is needed, and what was written together lies together on the card.
 import logging
 import math
 import sqlite3
-from collections.abc import Container, Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator, Set
 from itertools import groupby
 
 from sqlite_utils.migrations import Migrations
 
 from edge.store.database import Connection
-from edge.store.packing import DamagedGroup, Point, pack, unpack
+from edge.store.packing import DamagedGroup, Point, pack, series_in, unpack
 
 log = logging.getLogger(__name__)
 
@@ -35,13 +35,27 @@ class Groups:
     def __init__(self, table: str, span_ms: int) -> None:
         self.span_ms = span_ms
         self.damaged: set[int] = set()  # found so far; left where they are, and left out
+        self._counts: dict[int, int] = {}  # points by region; summing the table reads all of it
+        self._committed_counts: dict[int, int] = {}
+        self._counted: sqlite3.Connection | None = None
         self._insert = f"INSERT OR REPLACE INTO {table} (id, points, data) VALUES (?, ?, ?)"  # noqa: S608
         self._one = f"SELECT data FROM {table} WHERE id = ?"  # noqa: S608
         self._between = f"SELECT id, points, data FROM {table} WHERE id BETWEEN ? AND ? ORDER BY id"  # noqa: S608
         self._sum = f"SELECT coalesce(sum(points), 0) FROM {table} WHERE id BETWEEN ? AND ?"  # noqa: S608
+        self._sums = f"SELECT id >> {_REGION_BITS}, sum(points) FROM {table} GROUP BY 1"  # noqa: S608
         self._delete = f"DELETE FROM {table} WHERE id BETWEEN ? AND ?"  # noqa: S608
         self._first = f"SELECT id FROM {table} WHERE id BETWEEN ? AND ? ORDER BY id LIMIT 1"  # noqa: S608
         self._some = f"SELECT max(id) FROM (SELECT id FROM {table} WHERE id BETWEEN ? AND ? ORDER BY id LIMIT ?)"  # noqa: S608, E501
+
+    def load(self, db: sqlite3.Connection) -> None:
+        """Count what is there: anew in a file not seen before, else as at the last commit."""
+        if db is not self._counted:
+            self._committed_counts, self._counted = dict(db.execute(self._sums)), db
+        self._counts = dict(self._committed_counts)
+
+    def committed(self) -> None:
+        """What was written since load() stays."""
+        self._committed_counts = dict(self._counts)
 
     def append(self, db: sqlite3.Connection, region: int, points: Iterable[Point]) -> None:
         """Add points as they come: one group, or more where they lie further apart than a span."""
@@ -53,6 +67,7 @@ class Groups:
             while db.execute(self._one, [_id(region, base_ms)]).fetchone() and base_ms > 0:
                 base_ms -= 1  # two groups began in the same millisecond
             self._put(db, _id(region, base_ms), fitting, base_ms)
+            self._counts[region] = self._counts.get(region, 0) + len(fitting)
 
     def merge(self, db: sqlite3.Connection, points: Iterable[Point]) -> list[Point]:
         """Keep one value per series and time, the newest; return the points that were news.
@@ -67,8 +82,10 @@ class Groups:
             known = {point[:2]: point for point in self._unpacked(base_ms, *row)} if row else {}
             fresh = [point for point in fitting if not _same(known.get(point[:2]), point)]
             if fresh:
+                before = len(known)
                 known.update((point[:2], point) for point in fresh)
                 self._put(db, base_ms, known.values(), base_ms)
+                self._counts[0] = self._counts.get(0, 0) + len(known) - before
                 news += fresh
         return news
 
@@ -87,11 +104,34 @@ class Groups:
                 if from_ms <= point.at_ms < until_ms:
                     yield point
 
-    def count(self, db: sqlite3.Connection, region: int | None = None) -> int:
+    def oldest_ms(
+        self,
+        db: sqlite3.Connection,
+        region: int,
+        from_ms: int,
+        until_ms: int,
+        wanted: Set[int] | None = None,
+    ) -> int | None:
+        """When the first point of [from_ms, until_ms) was taken, of the wanted series if given."""
+        first = _id(region, max(0, from_ms - self.span_ms + 1))
+        for row_id, _, data in db.execute(self._between, [first, _id(region, until_ms - 1)]):
+            try:
+                if wanted is not None and wanted.isdisjoint(series_in(data)):
+                    continue
+            except DamagedGroup:
+                continue
+            found = [
+                point.at_ms
+                for point in self._unpacked(row_id, data, wanted)
+                if from_ms <= point.at_ms < until_ms
+            ]
+            if found:
+                return min(found)
+        return None
+
+    def count(self, region: int | None = None) -> int:
         """Points of a region, or all."""
-        bounds = (0, 1 << 62) if region is None else (_id(region, 0), _id(region, _TIME_MASK))
-        points: int = db.execute(self._sum, bounds).fetchone()[0]
-        return points
+        return sum(self._counts.values()) if region is None else self._counts.get(region, 0)
 
     def forget(self, db: sqlite3.Connection, region: int, before_ms: int) -> int:
         """Drop groups that lie before before_ms as a whole; return how many points they had."""
@@ -121,6 +161,8 @@ class Groups:
         points: int = db.execute(self._sum, [first, last]).fetchone()[0]
         if points:
             db.execute(self._delete, [first, last])
+            region = first >> _REGION_BITS
+            self._counts[region] = self._counts.get(region, 0) - points
         return points
 
     def _unpacked(

@@ -73,12 +73,7 @@ def unpack(data: bytes, base_ms: int, wanted: Container[int] | None = None) -> l
 
     Raises DamagedGroup.
     """
-    body = data[: -_CHECKSUM.size]
-    if len(body) < 2 or _CHECKSUM.pack(zlib.crc32(body)) != data[-_CHECKSUM.size :]:
-        raise DamagedGroup("checksum does not fit")
-    if body[0] != FORMAT:
-        raise DamagedGroup(f"unknown format {body[0]}")
-    cursor = _Cursor(body[1:])
+    cursor = _checked(data)
     runs, interval_ms = _heads(cursor)
     decimal = [count for _, count, scale in runs if scale not in _FLOAT_CODES]
     starts = iter(cursor.column(len(runs)))
@@ -103,6 +98,20 @@ def unpack(data: bytes, base_ms: int, wanted: Container[int] | None = None) -> l
         if wanted is None or series in wanted:
             points += map(Point, [series] * count, times_ms, values)
     return points
+
+
+def series_in(data: bytes) -> set[int]:
+    """Which series a group holds; ten times as fast as unpack(). Raises DamagedGroup."""
+    return {series for series, _, _ in _heads(_checked(data))[0]}
+
+
+def _checked(data: bytes) -> "_Cursor":
+    body = data[: -_CHECKSUM.size]
+    if len(body) < 2 or _CHECKSUM.pack(zlib.crc32(body)) != data[-_CHECKSUM.size :]:
+        raise DamagedGroup("checksum does not fit")
+    if body[0] != FORMAT:
+        raise DamagedGroup(f"unknown format {body[0]}")
+    return _Cursor(body[1:])
 
 
 def _heads(cursor: "_Cursor") -> tuple[list[tuple[int, int, int]], int]:

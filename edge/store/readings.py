@@ -48,9 +48,15 @@ class Readings:
 
     def load(self, db: sqlite3.Connection) -> None:
         self._series = dict(db.execute("SELECT channel_key, series FROM series"))
+        self.box.load(db)
+        self.source.load(db)
         for boot in self.boots.known():
             if boot != self.boots.current and self.box.first_ms(db, boot) is None:
                 self.boots.forget(db, boot)
+
+    def committed(self) -> None:
+        self.box.committed()
+        self.source.committed()
 
     def add(
         self, db: sqlite3.Connection, batch: Iterable[tuple[str, BoxTime | datetime, float]]
@@ -94,20 +100,12 @@ class Readings:
     def oldest_ms(self, db: sqlite3.Connection, keys: Collection[str] | None) -> int | None:
         """When the oldest reading of these keys (of any) was taken, as far as times are known."""
         wanted = None if keys is None else {self._series[k] for k in keys if k in self._series}
-        first = [
-            next(
-                (
-                    point.at_ms + stretch.offset_ms
-                    for point in self.box.read(
-                        db, stretch.boot, stretch.from_ms, stretch.until_ms, wanted
-                    )
-                ),
-                None,
-            )
-            for stretch in self.boots.stretches()
-        ]
-        ahead = self.source.read(db, SOURCE, 0, END_OF_BOOT_MS, wanted)
-        first.append(next((point.at_ms for point in ahead), None))
+        if wanted is not None and not wanted:
+            return None
+        first = [self.source.oldest_ms(db, SOURCE, 0, END_OF_BOOT_MS, wanted)]
+        for boot, from_ms, until_ms, offset_ms in self.boots.stretches():
+            found_ms = self.box.oldest_ms(db, boot, from_ms, until_ms, wanted)
+            first.append(None if found_ms is None else found_ms + offset_ms)
         return min((at_ms for at_ms in first if at_ms is not None), default=None)
 
     def forget_before(self, db: sqlite3.Connection, horizon_ms: int) -> int:
@@ -133,13 +131,13 @@ class Readings:
         boot = min(oldest)[1] if oldest else self.boots.current
         return self.box.forget_oldest(db, boot, groups)
 
-    def count(self, db: sqlite3.Connection) -> int:
-        return self.box.count(db) + self.source.count(db)
+    def count(self) -> int:
+        return self.box.count() + self.source.count()
 
-    def count_without_time(self, db: sqlite3.Connection) -> int:
+    def count_without_time(self) -> int:
         """Readings of earlier boots whose clock was never trusted: held, sent nowhere."""
         boots = self.boots.without_time()
-        return sum(self.box.count(db, boot) for boot in boots if boot != self.boots.current)
+        return sum(self.box.count(boot) for boot in boots if boot != self.boots.current)
 
     def late(self, db: sqlite3.Connection) -> dict[str, int]:
         self._late_since_asked.clear()

@@ -53,6 +53,8 @@ async def living_in(folder: Path, first: int) -> AsyncIterator[Box]:
 
 async def live(box: Box, number: int) -> None:
     """Everything that belongs to one commit, and the commit."""
+    if number % SETTING_EVERY == 0:
+        await box.settings.put("number", number)
     for channel in range(CHANNELS):
         for turn in range(TURNS):
             taken_at = BoxTime(box.buffer.boot, box.clock.boottime_ms() + turn * 10_000 + channel)
@@ -67,8 +69,6 @@ async def live(box: Box, number: int) -> None:
     await box.buffer.commit()
     if (problem := (await box.buffer.stats()).problem) is not None:
         raise RuntimeError(problem)
-    if number % SETTING_EVERY == 0:
-        await box.settings.put("number", number)
     await box.clock.advance(COMMIT_EVERY)
 
 
