@@ -81,7 +81,7 @@ async def look(flexmeasures: FlexMeasures, box: str, clock: Clock) -> Look:
     choices = [
         SiteChoice(asset, frozenset(_boxes_in(asset, assets) - {box}))
         for asset in assets
-        if asset.parent_id is None or _boxes_in(asset, assets)
+        if _can_be_site(asset, assets)
     ]
     return Look(version, member, tuple(choices))
 
@@ -335,6 +335,14 @@ def _fitting(feed: Feed, remote: RemoteSensor, *, created: bool = False) -> Sens
         asset_id=remote.asset_id,
         created_by_box=created or "status_specs" in remote.attributes,
     )
+
+
+def _can_be_site(asset: RemoteAsset, assets: Sequence[RemoteAsset]) -> bool:
+    """Whether a person may mean this asset by their home: not a device, not what a box made."""
+    if _owner(asset)[1] not in ("", "site"):
+        return False
+    has_children = any(other.parent_id == asset.asset_id for other in assets)
+    return asset.parent_id is None or has_children or asset.type_name == ASSET_TYPE
 
 
 def _boxes_in(site: RemoteAsset, assets: Sequence[RemoteAsset]) -> set[str]:

@@ -2,15 +2,22 @@
 
 import asyncio
 import socket
+import ssl
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 
 from edge.errors import EdgeError, Refused
 from edge.model import Channel, Device, DeviceState, Direction, Kind, Quantity, Sensor, Term
 from edge.uplink.address import Reach, parse_address
+from edge.uplink.connection import BadCertificate
 from edge.uplink.flexmeasures import FlexMeasures
 from edge.uplink.mapping import Feed, default_mapping, sensors_from_json, sensors_to_json
 from edge.uplink.pairing import ClockNotSet, Pairing, SiteWish, look, pair
@@ -113,6 +120,30 @@ async def test_plain_user_pairs_with_a_site_that_is_there(
     assert not seen.may_create
     made = await paired(clients(user), wish=SiteWish(asset_id=site.asset_id))
     assert len(made.sensors) == 5
+
+
+async def test_homes_below_another_asset_can_be_chosen_and_devices_cannot(
+    clients: Client, owner: Account
+) -> None:
+    client = clients(owner)
+    types = await client.asset_types()
+    made: dict[str, int] = {}
+    for name, kind, parent in [
+        ("Street", "building", None),
+        ("Number 1", "building", "Street"),
+        ("Battery", "battery", "Street"),
+    ]:
+        asset = await client.create_asset(
+            name, types[kind], owner.account_id, parent_id=made.get(parent or "")
+        )
+        made[name] = asset.asset_id
+    pairing = await paired(client, wish=SiteWish(asset_id=made["Number 1"]))
+    assert pairing.site.name == "Number 1"
+    seen = await look(client, "box-1", FakeClock())
+    assert {choice.asset.name for choice in seen.choices} == {"Street", "Number 1"}
+    assert (await paired(client, wish=SiteWish(asset_id=made["Number 1"]))).sensors == (
+        pairing.sensors
+    )
 
 
 async def test_assets_of_a_dead_box_are_adopted_and_nothing_is_doubled(
@@ -229,3 +260,39 @@ async def test_wrong_address_says_what_is_wrong(
             with pytest.raises(EdgeError) as caught:
                 await look(client, "box-1", FakeClock())
     assert trouble_of(caught.value) == word
+
+
+async def test_certificate_that_proves_nothing_is_refused(owner: Account, tmp_path: Path) -> None:
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.close()
+
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(self_signed(tmp_path / "certificate.pem"))
+    async with await asyncio.start_server(answer, "127.0.0.1", 0, ssl=context) as server:
+        port = server.sockets[0].getsockname()[1]
+        address = parse_address(f"https://127.0.0.1:{port}", HOUSE)
+        async with FlexMeasures(address, owner.email, lambda: "", FakeClock()) as client:
+            with pytest.raises(BadCertificate, match="self-signed certificate") as caught:
+                await look(client, "box-1", FakeClock())
+    assert trouble_of(caught.value) == "fm_certificate"
+
+
+def self_signed(path: Path) -> Path:
+    """Write a key and a certificate that nobody vouches for."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
+    now = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .sign(key, hashes.SHA256())
+    )
+    pem, plain = serialization.Encoding.PEM, serialization.NoEncryption()
+    content = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, plain)
+    path.write_bytes(content + certificate.public_bytes(pem))
+    return path
