@@ -3,11 +3,13 @@
 import hashlib
 from collections.abc import AsyncIterator
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 import pytest_asyncio
 
 from edge.devices.zwave.events import (
+    BackupTaken,
     CodeAccepted,
     DeviceAdded,
     DeviceReady,
@@ -25,7 +27,7 @@ from edge.devices.zwave.events import (
 from edge.devices.zwave.upkeep import SwitchTest
 from edge.errors import Refused
 from edge.model import Device
-from tests.house.stick.stick import METER, PLUGS
+from tests.house.stick.stick import METER, PLUGS, Value, W
 from tests.house.zwave_box import CLAMP_1_W, HOME, PLUG, Box, House, a_box, a_house, until
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -167,6 +169,49 @@ async def test_device_that_is_gone_is_removed_one_that_answers_is_not(house: Hou
         assert (await box.step(DeviceRemoved)).reason is RemovalReason.FAILED
         with pytest.raises(Refused, match="no Z-Wave device"):
             await box.zwave.turn_off(gone, None)
+
+
+async def test_replacement_keeps_the_channels_of_the_dead_device(house: House) -> None:
+    async with a_box(house.server.url) as box:
+        await house.stick.pend(26)
+        await box.zwave.network.add(secure=False)
+        await box.step(DeviceReady)
+        dead = f"{HOME}-26"
+        with pytest.raises(Refused):
+            await box.zwave.network.replace(dead)
+        before = {key for key in box.notes.channels if dead in key}
+        await house.stick.offline(26)
+        assert await box.zwave.upkeep.ping(dead) is False
+        await house.stick.replacement(26)
+        await box.zwave.network.replace(dead)
+        assert (await box.step(InclusionStarted)).replaces == dead
+        removed = await box.step(DeviceRemoved)
+        assert (removed.device, removed.reason) == (dead, RemovalReason.REPLACED)
+        assert (await box.step(DeviceReady)).device == dead
+        box.notes.channels.clear()
+        await house.stick.report(Value(26, 0, W, 55.5))
+        await until(lambda: box.notes.values(f"zwave/{dead}/0/active_power/import")[-1:] == [55.5])
+        assert {d.device for d in box.zwave.devices()} >= {dead}
+        assert before
+        await box.zwave.turn_off(dead, None)
+        assert await house.stick.is_on(26) is False
+        await until(lambda: not box.zwave.network.is_busy())
+        await remove(box, house, 26)
+
+
+async def test_memory_of_the_stick_is_copied_before_a_device_is_added(
+    house: House, tmp_path: Path
+) -> None:
+    async with a_box(house.server.url, backup_folder=tmp_path / "copies") as box:
+        await box.zwave.network.add()
+        taken = await box.step(BackupTaken)
+        (copy,) = box.zwave.backups.files()
+        assert copy.name == taken.file
+        assert copy.stat().st_size == taken.size_bytes > 0
+        assert copy.stat().st_mode & 0o077 == 0
+        await box.zwave.network.stop()
+        await until(lambda: not box.zwave.network.is_busy())
+        await box.hears(house, 2002)  # the radio is on again
 
 
 async def test_device_that_came_in_place_of_another_goes_on_under_its_name(house: House) -> None:

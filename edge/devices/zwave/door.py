@@ -76,6 +76,7 @@ class DriverClient(Client):
         if msg.get("type") != "event":
             super()._handle_incoming_message(msg)
             return
+        _mend(msg["event"])
         try:
             super()._handle_incoming_message(msg)
         except (KeyError, ValueError, TypeError, AttributeError, BaseZwaveJSServerError) as problem:
@@ -84,6 +85,14 @@ class DriverClient(Client):
             self._on_unreadable(Malformed(said, sample))
         else:
             self._on_event(msg["event"])
+
+
+def _mend(event: Event) -> None:
+    """Make events readable that the server says otherwise than the client expects (0.73.1)."""
+    found = event.get("node") if event.get("event") == "node found" else None
+    # A device that takes another's place has told nothing of itself yet.
+    if isinstance(found, dict) and found.get("deviceClass", True) is None:
+        del found["deviceClass"]
 
 
 async def connect(client: DriverClient) -> None:

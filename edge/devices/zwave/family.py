@@ -114,12 +114,14 @@ class ZWave:
         self._unreadable = 0
         self._unreadable_sample: str | None = None
         self._fresh_picture_ms: int | None = None
+        self._stale: Malformed | None = None  # why the picture may miss something
 
     # --- Meter ------------------------------------------------------------------------------------
 
     async def run(self) -> None:
         """Measure until the session ends. Raises Unreachable, Refused or Malformed."""
         await self._choices.load()
+        self._stale = None
         async with aiohttp.ClientSession() as http:
             client = DriverClient(
                 self._url,
@@ -229,6 +231,7 @@ class ZWave:
                 if self._picture.on_node_event(node, event):
                     self._care.stick_heard()
                 self._steps.on_node_event(node, event)
+        self._end_if_stale()
 
     def _on_unreadable(self, problem: Malformed) -> None:
         """Count the event; end the session for a fresh picture, unless that was done lately."""
@@ -237,5 +240,12 @@ class ZWave:
         log.warning("%s: %s", problem, problem.sample)
         now_ms, last_ms = self._clock.boottime_ms(), self._fresh_picture_ms
         if last_ms is None or now_ms - last_ms > FRESH_PICTURE_EVERY / _MILLISECOND:
-            self._fresh_picture_ms = now_ms
+            self._stale = problem
+        self._end_if_stale()
+
+    def _end_if_stale(self) -> None:
+        """Not while a person adds or removes a device: its steps would be lost in between."""
+        if self._stale is not None and not self.network.is_busy():
+            self._fresh_picture_ms = self._clock.boottime_ms()
+            problem, self._stale = self._stale, None
             raise problem

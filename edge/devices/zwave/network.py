@@ -151,15 +151,18 @@ class Network:
             await self._picture.driver().controller.async_validate_dsk_and_enter_pin(pin)
         self._steps.pin_wanted = None
 
-    async def replace(self, device: str, *, secure: bool = True) -> None:
+    async def replace(self, device: str, *, secure: bool | None = None) -> None:
         """Let a new device take the place of one that is dead: same channels, same history.
 
-        Raises Refused where the old one still answers.
+        `secure` None: as the old one was. The driver cannot see what the new one is capable of
+        before it has joined. Raises Refused where the old one still answers.
         """
         node = self._picture.node(device)
+        if secure is None:
+            secure = node.highest_security_class in _S2_CLASSES
         driver = await self._prepared()
         self._steps.secure = secure
-        strategy = InclusionStrategy.DEFAULT if secure else InclusionStrategy.INSECURE
+        strategy = InclusionStrategy.SECURITY_S2 if secure else InclusionStrategy.INSECURE
         self._steps.replacing = device
         try:
             async with answered(f"replacing {label(node)}", FAILED_NODE_WITHIN_S):

@@ -12,13 +12,14 @@ export function frame(type, fn, payload) {
   return Uint8Array.from([1, ...body, body.reduce((sum, byte) => sum ^ byte, 0xff)]);
 }
 
-// offline: node ids that hear nothing. joining: {excludedNext, smartStart} set by the control port.
+// offline: node ids that hear nothing. joining: {excludedNext, smartStart, replacement} set by the
+// control port.
 export function stickBehaviors({ offline, joining, note }) {
-  return [rawAnswers(offline, note), inclusion(joining, note), softReset()];
+  return [rawAnswers(offline, joining, note), inclusion(joining, note), softReset()];
 }
 
 // Functions whose requests the mock's parser cannot read ("Maximum call stack"): answered as bytes.
-function rawAnswers(offline, note) {
+function rawAnswers(offline, joining, note) {
   const memory = stickMemory();
   const answers = {
     0x48: (c, [, id]) => [[REQUEST, [id, 0x21]], [REQUEST, [id, 0x22]]], // neighbour update
@@ -31,6 +32,12 @@ function rawAnswers(offline, note) {
       note({ event: "failed node removed", node });
       return [[RESPONSE, [0]], [REQUEST, [id, 1]]];
     },
+    0x63: (c, [node, id]) => [ // replace a failed node: a new device joins under its number
+      [RESPONSE, [0]],
+      [REQUEST, [id, 3]], // ready: press its button
+      () => replace(c, node, offline, joining, note),
+      [REQUEST, [id, 4]], // done
+    ],
     0x10: () => [[RESPONSE, [1]]], // radio off, before the memory is read, and on again
     0x2e: (c, request) => [[RESPONSE, memory(request)]], // the stick's own memory
     0x3b: () => [[RESPONSE, [0xab, 0xac, 0x7f]]], // background noise: -85, -84 dBm, unknown
@@ -43,11 +50,22 @@ function rawAnswers(offline, note) {
       controller.ackHostMessage();
       const steps = answers[fn](controller, [...data.slice(4, -1)]);
       void (async () => {
-        for (const [type, payload] of steps) await controller.sendToHost(frame(type, fn, payload));
+        for (const step of steps) {
+          if (typeof step === "function") await step();
+          else await controller.sendToHost(frame(step[0], fn, step[1]));
+        }
       })();
       return true;
     },
   };
+}
+
+async function replace(controller, node, offline, joining, note) {
+  await new Promise((resolve) => setTimeout(resolve, 100));
+  if (controller.nodes.has(node)) controller.removeNode(controller.nodes.get(node));
+  offline.delete(node);
+  controller.addNode(joining.replacement);
+  note({ event: "replaced", node });
 }
 
 // Bytes to back up, in chunks of 64. They hold no network: the mock keeps none in memory.

@@ -52,7 +52,7 @@ const controller = await testing.MockController.create({
       F.GetNodeProtocolInfo, F.RequestNodeInfo, F.AssignSUCReturnRoute, F.DeleteSUCReturnRoute,
       F.AddNodeToNetwork, F.RemoveNodeFromNetwork, F.SoftReset, F.RequestNodeNeighborUpdate,
       F.GetRoutingInfo, F.DeleteReturnRoute, F.AssignReturnRoute, F.IsFailedNode,
-      F.RemoveFailedNode, F.GetBackgroundRSSI,
+      F.RemoveFailedNode, F.ReplaceFailedNode, F.GetBackgroundRSSI,
       F.NVMOperations, F.SetRFReceiveMode,
     ],
   },
@@ -235,6 +235,12 @@ const commands = {
   },
   // The person presses the button that lets this node be excluded.
   exclude({ node }) { nodeOf(node); joining.excludedNext = node; },
+  // A new plug that will take the place of a node that is gone.
+  async replacement({ node }) {
+    const plug = await testing.MockNode.create({ ...smartSwitch(node, hooks(node)), controller });
+    prepare(plug, { defaults: true });
+    joining.replacement = plug;
+  },
   async smartstart({ node }) {
     const plug = await testing.MockNode.create({
       ...smartSwitch(node, hooks(node), { secure: true }), controller,

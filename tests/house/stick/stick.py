@@ -193,6 +193,10 @@ class Stick:
         """Somebody presses the button on `node`: the next exclusion removes it."""
         await self.ask("exclude", node=node)
 
+    async def replacement(self, node: int) -> None:
+        """A new plug waits to take the place of `node`, which is dead."""
+        await self.ask("replacement", node=node)
+
     async def smartstart(self, node: int) -> str:
         """A SmartStart plug lies ready; returns the DSK on its label."""
         dsk: str = (await self.ask("smartstart", node=node))["dsk"]

@@ -72,6 +72,13 @@ async def test_event_that_cannot_be_read_is_set_aside_with_a_sample() -> None:
     assert [event["event"] for event in driver.events] == ["dead"]
 
 
+async def test_device_that_takes_another_s_place_is_found_without_a_class() -> None:
+    driver = a_driver()
+    driver.says("controller", "node found", node={"nodeId": 9, "deviceClass": None})
+    assert driver.unreadable == []
+    assert driver.events[0]["node"]["nodeId"] == 9
+
+
 async def test_unknown_event_is_passed_over() -> None:
     driver = a_driver()
     driver.node_says(METER, "something new")
