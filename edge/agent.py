@@ -30,6 +30,7 @@ from edge.health import Health
 from edge.intake import ReadingIntake
 from edge.model import DeviceState
 from edge.plausibility import Limits
+from edge.preset import PresetAccount, take_preset
 from edge.stick_watch import StickWatch
 from edge.store.buffer import Buffer
 from edge.store.database import Database
@@ -96,6 +97,7 @@ class Agent:
             settings, credentials, self.intake, clock, self.health, _always(config)
         )
         self.stick_watch = StickWatch(clock, self._has_zwave, config.zwave.stick)
+        take_preset(config.state_dir, credentials)
         self.account = Account(
             identity,
             settings,
@@ -106,6 +108,7 @@ class Agent:
             outbox.forget_all,
             allow_loopback=config.flexmeasures.allow_loopback,
         )
+        self.preset = PresetAccount(self.account, credentials, clock, lambda: config.name)
         self.due = DueSlots(
             buffer,
             outbox,
@@ -222,6 +225,7 @@ class Agent:
             "buffer": self.buffer.run,
             "intake": self.intake.run,
             "account": self.account.run,
+            "preset": self.preset.run,
             "slots": self.due.run,
             "shipping": self.shipping.run,
             "network": self.page.network.run,

@@ -33,6 +33,8 @@ SWITCHED_ON = {
         "edge-confirm.service",
         "edge-identity.service",
         "edge-lamp.path",
+        "edge-reset.path",
+        "edge-update.path",
     },
     "sockets.target": {"avahi-daemon.socket", "edge-doors.socket", "edge-setup.socket"},
     "timers.target": {
