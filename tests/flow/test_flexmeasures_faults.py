@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import pytest
 
-from edge.uplink.address import parse_address
+from edge.uplink.address import Address, AddressRefused, Reach, parse_address
 from edge.uplink.connection import ANSWER_BYTES_MAX, Away, Connection
 from edge.uplink.flexmeasures import FlexMeasures, LogInRefused, NotFlexMeasures, SensorRefused
 from edge.uplink.verdict import JobEnd
@@ -219,3 +219,18 @@ async def test_secrets_are_in_no_error_and_no_log(
     everything = " ".join([*said, caplog.text])
     assert owner.password not in everything
     assert token not in everything
+
+
+async def test_name_that_leads_to_the_box_itself_is_refused_when_connecting(
+    proxy: FaultProxy,
+) -> None:
+    port = proxy.url.rpartition(":")[2]
+    as_stored = Address(f"http://localhost:{port}", "localhost", Reach(private=True))
+    connection = Connection(as_stored)
+    with pytest.raises(AddressRefused, match="the box itself"):
+        await connection.exchange("GET", "/api/")
+    await connection.close()
+    in_the_house = Connection(Address(as_stored.base, "localhost", HOUSE))
+    assert (await in_the_house.exchange("GET", "/api/")).status == 200
+    await in_the_house.close()
+    assert len(proxy.requests) == 1
