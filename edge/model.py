@@ -170,6 +170,40 @@ class Slot:
     value: float
 
 
+class Origin(StrEnum):
+    """Who asks something of a device, the strongest first."""
+
+    HAND = "hand"
+    LIMIT = "limit"
+    SCHEDULE = "schedule"
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """[start, end) with the average power wanted in it, consumption positive."""
+
+    start: datetime
+    end: datetime
+    power_w: float
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What one origin asks of one device, in intervals sorted by start that do not overlap."""
+
+    origin: Origin
+    intervals: tuple[Interval, ...]
+
+    def at(self, moment: datetime) -> Interval | None:
+        """The interval that holds `moment`."""
+        return next((i for i in self.intervals if i.start <= moment < i.end), None)
+
+    def next_boundary(self, moment: datetime) -> datetime | None:
+        """The first start or end of an interval after `moment`."""
+        edges = (edge for i in self.intervals for edge in (i.start, i.end) if edge > moment)
+        return min(edges, default=None)
+
+
 class DeviceState(StrEnum):
     ALIVE = "alive"
     ASLEEP = "asleep"

@@ -1,31 +1,40 @@
 """Making it so: intent on the card, then the radio, then proof; and back again, whatever happens.
 
-Owns every switch. A device is switched off only after the intent is committed, is brought back on
-time on CLOCK_BOOTTIME, and counts as back only when it was seen in its normal state. Bringing back
-never waits for the store. After a reboot a command goes on by wall time if that is trusted, and is
-reverted at once if not.
+Owns every switch. A device leaves its normal state only after the intent is committed, is brought
+back on time on CLOCK_BOOTTIME, and counts as back only when it was seen there. Bringing back never
+waits for the store: what became of a command is written by write_down(), in its own time. After a
+reboot a command goes on by wall time if that is trusted, and is ended at once if not.
 """
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from edge.clock import Clock
 from edge.control.decide import Controllable, Decision, Past
-from edge.control.ledger import Command, Ledger, Stage
-from edge.errors import EdgeError, Refused, StoreBroken
+from edge.control.ledger import Command, Deadline, Ledger, Stage
+from edge.errors import EdgeError, Refused
 from edge.health import Health
-from edge.model import BoxTime, Switch
+from edge.model import Origin, Switch
+from edge.store.commands import NotKept
 
 log = logging.getLogger(__name__)
 
-SWITCH_WITHIN_S = 20.0  # a Z-Wave command to a dead node gives up after about 17 s
-CONFIRM_WITHIN_S = 15.0
+SWITCH_WITHIN_S = 30.0  # a Z-Wave command to a dead node gives up after about 17 s
+CONFIRM_WITHIN_S = 30.0
+INTEND_WITHIN_S = 10.0
 FIRST_RETRY = timedelta(seconds=2)
-RETRY_MAX = timedelta(minutes=1)  # for ever: a device that is away comes back when it is back
+RETRY_MAX = timedelta(
+    minutes=1
+)  # for ever: a device that is away comes back when it can be reached
 RENEW_BEFORE = timedelta(seconds=30)  # own timers are renewed this long before they run out
+MOVED_MIN = timedelta(seconds=2)  # less is the jitter of two clocks, not another deadline
+WRITE_AGAIN_AFTER = timedelta(minutes=1)
+HISTORY_AT_START = 200
+
+_MILLISECOND = timedelta(milliseconds=1)
 
 
 @dataclass(slots=True)
@@ -33,203 +42,306 @@ class _Held:
     """A device this room has touched and not yet seen back."""
 
     command: Command
-    hold_ends: BoxTime | None = None
+    hold_ends_ms: int | None = None
     retry_at_ms: int = 0
     pause: timedelta = FIRST_RETRY
-    unsaved: bool = False
 
 
 class CarryOut:
-    """One per box. `boot` is this boot's number; `switches` is by family."""
+    """One per box. `switches` answers which families switch, by name, now.
+
+    step() is for one caller per device at a time; different devices do not wait for one another.
+    """
 
     def __init__(
         self,
         ledger: Ledger,
-        switches: Mapping[str, Switch],
+        switches: Callable[[], Mapping[str, Switch]],
         clock: Clock,
         health: Health,
-        boot: int,
     ) -> None:
         self._ledger = ledger
         self._switches = switches
         self._clock = clock
         self._health = health
-        self._boot = boot
         self._held: dict[str, _Held] = {}
-        self._on_since: dict[str, datetime] = {}
-        self._one_at_a_time: dict[str, asyncio.Lock] = {}
+        self._back_ms: dict[str, int] = {}
+        self._unwritten: dict[int, Command] = {}
+        self._to_write = asyncio.Event()
 
     async def take_over(self) -> None:
-        """Continue what an earlier life of this process, or of the box, left switched off."""
+        """Continue what an earlier life of this process, or of the box, left away. Raises NotKept.
+
+        Safe to repeat: what is held already stays as it is.
+        """
         for command in await self._ledger.open_commands():
-            self._held[command.device_key] = _Held(self._after_restart(command))
+            if command.command_id in self._unwritten:
+                continue  # closed already, only the card does not know
+            held = self._held.get(command.device_key)
+            if held is not None and held.command.command_id == command.command_id:
+                continue
+            held = _Held(self._after_restart(command))
+            if command.hold_s:
+                held.hold_ends_ms = self._now_ms()  # nobody knows any more when it ends: renew it
+            self._held[command.device_key] = held
+        for command in await self._ledger.latest(HISTORY_AT_START):
+            if command.closed_at is not None and self._clock.is_trusted():
+                ago = max(self._clock.wall_now() - command.closed_at, timedelta(0))
+                back_ms = self._now_ms() - ago // _MILLISECOND
+                self._back_ms.setdefault(command.device_key, back_ms)
+
+    def held(self) -> dict[str, Command]:
+        """The command each device that is away, or not yet seen back, is under."""
+        return {key: held.command for key, held in self._held.items()}
+
+    def trouble(self, device_key: str) -> str:
+        """Why the device is not yet where it should be; empty where it is."""
+        return self._health.alarms.get(f"switch {device_key}", "")
 
     def past(self, device_key: str) -> Past:
-        """What decide() must know of the device."""
+        """What decide() must know of the device, in today's wall time."""
+        now, now_ms = self._clock.wall_now(), self._now_ms()
         held = self._held.get(device_key)
-        if held is not None and held.command.stage in (Stage.INTENDED, Stage.OFF):
-            return Past(off_since=held.command.issued_at)
-        return Past(on_since=self._on_since.get(device_key))
+        if held is not None and held.command.stage in (Stage.INTENDED, Stage.AWAY):
+            return Past(away_since=now - (now_ms - held.command.issued.boottime_ms) * _MILLISECOND)
+        back_ms = self._back_ms.get(device_key)
+        return Past(back_since=None if back_ms is None else now - (now_ms - back_ms) * _MILLISECOND)
 
-    def open_command(self, device_key: str) -> Command | None:
-        """The command the device is under now."""
-        held = self._held.get(device_key)
-        return held.command if held else None
-
-    def any_open(self) -> bool:
-        """Whether any device is off, or not yet seen back: no time for an update."""
-        return bool(self._held)
-
-    async def follow(self, device: Controllable, decision: Decision) -> None:
-        """Bring the device nearer to the decision; safe to repeat. Raises EdgeError."""
-        async with self._one_at_a_time.setdefault(device.device_key, asyncio.Lock()):
-            held = self._held.get(device.device_key)
-            if decision.off_until is not None and decision.origin is not None:
-                if held is None:
-                    await self._switch_off(device, decision, decision.off_until)
-                elif held.command.stage is not Stage.REVERTING:
-                    await self._go_on(device, held, decision.off_until)
-            elif held is not None and held.command.stage is not Stage.REVERTING:
-                held.command = replace(held.command, stage=Stage.REVERTING, outcome=decision.why)
-
-    async def keep_promises(self) -> None:
-        """Bring back every device whose time is over; call at least once a second."""
-        for device_key in list(self._held):
-            async with self._one_at_a_time.setdefault(device_key, asyncio.Lock()):
-                held = self._held.get(device_key)
-                if held is not None:
-                    await self._keep_promise(held)
-
-    async def _switch_off(
-        self, device: Controllable, decision: Decision, off_until: datetime
-    ) -> None:
-        if decision.origin is None:
+    async def step(self, device: Controllable, decision: Decision) -> None:
+        """Bring the device nearer to the decision; safe to repeat. Raises NotKept, when the card
+        takes no intent: then nothing was switched."""
+        held = self._held.get(device.device_key)
+        if held is None:
+            if decision.away_until is not None and decision.origin is not None:
+                await self._leave(device, decision.origin, decision.away_until)
             return
-        now = self._clock.wall_now()
-        wanted = off_until - now
-        hold = self._longest_hold(device, wanted)
-        command = await self._ledger.intend(
-            Command(
-                command_id=0,
-                device_key=device.device_key,
-                origin=decision.origin,
-                why=decision.why,
-                issued_at=now,
-                off_until=off_until,
-                deadline=self._in(wanted),
-                hold_s=int(hold.total_seconds()) if hold else 0,
-                stage=Stage.INTENDED,
-            )
+        if decision.away_until is None:
+            self._end(held, decision.why)
+        elif held.command.stage is not Stage.RETURNING:
+            self._move_deadline(held, decision.away_until)
+        await self._keep_promise(held, device)
+
+    async def release(self, device_key: str, why: str) -> None:
+        """Bring back a device that is controllable no longer; safe to repeat."""
+        held = self._held.get(device_key)
+        if held is not None:
+            self._end(held, why)
+            await self._keep_promise(held, None)
+
+    def given_back(self, device_key: str, outcome: str) -> None:
+        """The device was seen in its normal state without our doing: its command is over."""
+        held = self._held.get(device_key)
+        if held is not None:
+            self._close(held, outcome)
+
+    def try_now(self, device_key: str) -> None:
+        """The device can be reached again: no need to wait for the next try."""
+        if held := self._held.get(device_key):
+            held.retry_at_ms, held.pause = 0, FIRST_RETRY
+
+    def due_in(self, device_key: str) -> timedelta | None:
+        """When step() has something to do again, whatever is decided; None: nothing known."""
+        held = self._held.get(device_key)
+        if held is None:
+            return None
+        command = held.command
+        if command.stage is Stage.RETURNING:
+            due_ms = held.retry_at_ms
+        else:
+            due_ms = command.deadline.boottime_ms
+            if command.stage is Stage.INTENDED:
+                due_ms = min(due_ms, held.retry_at_ms)
+            if held.hold_ends_ms is not None:
+                due_ms = min(due_ms, held.hold_ends_ms - RENEW_BEFORE // _MILLISECOND)
+        return max(due_ms - self._now_ms(), 0) * _MILLISECOND
+
+    async def history(self, limit: int) -> list[Command]:
+        """The newest commands first, as they stand now. Raises NotKept."""
+        now = {held.command.command_id: held.command for held in self._held.values()}
+        now |= self._unwritten
+        return [now.get(c.command_id, c) for c in await self._ledger.latest(limit)]
+
+    async def write_down(self) -> None:
+        """Write what became of commands, for ever: a card that takes nothing is tried again."""
+        while True:
+            await self._to_write.wait()
+            self._to_write.clear()
+            if not await self.write_now():
+                await self._clock.sleep(WRITE_AGAIN_AFTER)
+                self._to_write.set()
+
+    async def write_now(self) -> bool:
+        """Whether everything known is on the card now."""
+        while self._unwritten:
+            number, command = next(iter(self._unwritten.items()))
+            try:
+                await self._ledger.update(command)
+            except NotKept as problem:
+                self._health.alarm("commands", str(problem))
+                return False
+            if self._unwritten.get(number) is command:
+                del self._unwritten[number]
+        self._health.clear("commands")
+        return True
+
+    # --- leaving the normal state -----------------------------------------------------------------
+
+    async def _leave(self, device: Controllable, origin: Origin, away_until: datetime) -> None:
+        now, now_ms = self._clock.wall_now(), self._now_ms()
+        wanted = away_until - now
+        hold = device.hold(wanted)
+        boot_id = self._clock.boot_id()
+        intended = Command(
+            command_id=0,
+            device_key=device.device_key,
+            origin=origin,
+            normal_on=device.normal_on,
+            issued=Deadline(boot_id, now_ms),
+            issued_at=now,
+            deadline=Deadline(boot_id, now_ms + wanted // _MILLISECOND),
+            away_until=away_until,
+            hold_s=int(hold.total_seconds()) if hold else 0,
+            stage=Stage.INTENDED,
         )
-        held = _Held(command, hold_ends=self._in(hold) if hold else None)
-        self._held[device.device_key] = held
-        await self._send_off(held, hold)
-
-    async def _go_on(self, device: Controllable, held: _Held, off_until: datetime) -> None:
-        """The device is off already: move its deadline, renew its own timer, see that it heard."""
-        now = self._clock.wall_now()
-        if off_until != held.command.off_until:
-            held.command = replace(
-                held.command, off_until=off_until, deadline=self._in(off_until - now)
-            )
-            await self._ledger.update(held.command)
-        renew = held.hold_ends is not None and self._passed(held.hold_ends, RENEW_BEFORE)
-        again = held.command.stage is Stage.INTENDED and self._retry_due(held)
-        if renew or again:
-            hold = self._longest_hold(device, off_until - now)
-            if hold is None and held.hold_ends is not None:
-                return  # what is left is shorter than any hold: let its timer end it
-            held.hold_ends = self._in(hold) if hold else None
-            await self._send_off(held, hold)
-
-    async def _send_off(self, held: _Held, hold: timedelta | None) -> None:
-        switch, device = self._switch_of(held.command.device_key)
         try:
-            async with asyncio.timeout(SWITCH_WITHIN_S):
-                await switch.turn_off(device, hold)
-            seen_on = await self._read_back(switch, device)
+            async with asyncio.timeout(INTEND_WITHIN_S):
+                command = await self._ledger.intend(intended)
+        except TimeoutError as problem:
+            raise NotKept(
+                "the card does not answer; nothing is switched before it does"
+            ) from problem
+        held = self._held[device.device_key] = _Held(command)
+        if self._passed(command):  # the card took so long
+            self._close(held, "too_late", Stage.REFUSED)
+            return
+        await self._send_away(held, device)
+
+    async def _send_away(self, held: _Held, device: Controllable) -> None:
+        """Switch and look. With its own timer where it has one: set for what is left, or less."""
+        left = (held.command.deadline.boottime_ms - self._now_ms()) * _MILLISECOND
+        hold = device.hold(left)
+        if hold is None and not device.consent:
+            return  # what is left is shorter than any hold: its timer, or its deadline, ends it
+        held.hold_ends_ms = None if hold is None else self._now_ms() + hold // _MILLISECOND
+        normal_on = held.command.normal_on
+        try:
+            seen_on = await self._switch(held.command.device_key, not normal_on, hold)
         except Refused as problem:
-            held.command = replace(held.command, stage=Stage.REVERTING, outcome=str(problem))
+            self._end(held, str(problem))
             return
         except (EdgeError, TimeoutError) as problem:
             self._retry_later(held)
-            log.info("%s did not switch off yet: %s", held.command.device_key, problem)
+            log.info("%s did not switch yet: %s", held.command.device_key, problem or "no answer")
             return
-        if seen_on is True:
+        if seen_on is normal_on:
             self._retry_later(held)
             return
-        held.command = replace(held.command, stage=Stage.OFF)
         held.pause = FIRST_RETRY
-        await self._ledger.update(held.command)
+        if held.command.stage is Stage.INTENDED:
+            self._become(held, replace(held.command, stage=Stage.AWAY))
 
-    async def _keep_promise(self, held: _Held) -> None:
-        if held.command.stage is not Stage.REVERTING:
-            if not self._passed(held.command.deadline):
-                return
-            held.command = replace(held.command, stage=Stage.REVERTING, outcome="its time is over")
-        if not self._retry_due(held):
+    def _move_deadline(self, held: _Held, away_until: datetime) -> None:
+        """Later or sooner. A later one that the card never hears of only ends it too soon."""
+        now, now_ms = self._clock.wall_now(), self._now_ms()
+        deadline_ms = now_ms + (away_until - now) // _MILLISECOND
+        moved_ms = abs(deadline_ms - held.command.deadline.boottime_ms)
+        if moved_ms >= MOVED_MIN // _MILLISECOND:
+            deadline = Deadline(self._clock.boot_id(), deadline_ms)
+            moved = replace(held.command, deadline=deadline, away_until=away_until)
+            self._become(held, moved)
+
+    # --- and back ---------------------------------------------------------------------------------
+
+    async def _keep_promise(self, held: _Held, device: Controllable | None) -> None:
+        if self._passed(held.command):
+            self._end(held, "over")
+        if held.command.stage is Stage.RETURNING:
+            if self._retry_due(held):
+                await self._bring_back(held)
             return
-        await self._bring_back(held)
+        renew_at_ms = held.hold_ends_ms and held.hold_ends_ms - RENEW_BEFORE // _MILLISECOND
+        renew = renew_at_ms is not None and self._now_ms() >= renew_at_ms
+        again = held.command.stage is Stage.INTENDED and self._retry_due(held)
+        if device is not None and (renew or again):
+            held.hold_ends_ms = None
+            await self._send_away(held, device)
 
     async def _bring_back(self, held: _Held) -> None:
-        """Switch on and look. The store hears of it afterwards, and may be broken."""
-        key = held.command.device_key
+        """Switch and look. The store hears of it afterwards, and may be broken."""
+        key, normal_on = held.command.device_key, held.command.normal_on
+        state = "on" if normal_on else "off"
         try:
-            switch, device = self._switch_of(key)
-            async with asyncio.timeout(SWITCH_WITHIN_S):
-                await switch.turn_on(device)
-            seen_on = await self._read_back(switch, device)
+            seen_on = await self._switch(key, normal_on, None)
         except (EdgeError, TimeoutError) as problem:
             self._retry_later(held)
-            self._health.alarm(f"switch {key}", f"it could not be switched on again yet: {problem}")
+            said = str(problem) or "it does not answer"
+            self._health.alarm(f"switch {key}", f"it could not be switched {state} yet: {said}")
             return
-        if seen_on is False:
+        if seen_on is (not normal_on):
             self._retry_later(held)
-            self._health.alarm(f"switch {key}", "it was told to switch on and is still off")
+            self._health.alarm(f"switch {key}", f"it was told to switch {state} and did not yet")
             return
-        self._health.clear(f"switch {key}")
-        self._on_since[key] = self._clock.wall_now()
-        del self._held[key]
-        try:
-            await self._ledger.update(replace(held.command, stage=Stage.DONE))
-        except StoreBroken as problem:
-            self._health.alarm("commands", f"the card takes no more writes: {problem}")
+        self._close(held, held.command.outcome)
 
-    async def _read_back(self, switch: Switch, device: str) -> bool | None:
+    async def _switch(self, device_key: str, on: bool, hold: timedelta | None) -> bool | None:
+        """Tell the device, and ask it; what it says."""
+        family, _, device = device_key.partition("/")
+        switch = self._switches().get(family)
+        if switch is None:
+            raise Refused(f"{family} is not set up on this box any more")
+        async with asyncio.timeout(SWITCH_WITHIN_S):
+            if on:
+                await switch.turn_on(device)
+            else:
+                await switch.turn_off(device, hold)
         async with asyncio.timeout(CONFIRM_WITHIN_S):
             return await switch.is_on(device)
 
+    # --- inside -----------------------------------------------------------------------------------
+
     def _after_restart(self, command: Command) -> Command:
-        if command.deadline.boot == self._boot:
+        boot_id = self._clock.boot_id()
+        if command.deadline.boot_id == boot_id:
             return command
         if not self._clock.is_trusted():
-            why = "the box restarted and does not know the time"
-            return replace(command, stage=Stage.REVERTING, outcome=why)
-        left = command.off_until - self._clock.wall_now()
-        return replace(command, deadline=self._in(max(left, timedelta(0))))
+            return replace(command, stage=Stage.RETURNING, outcome="restarted_without_time")
+        now, now_ms = self._clock.wall_now(), self._now_ms()
+        whole = command.away_until - command.issued_at
+        left = max(min(command.away_until - now, whole), timedelta(0))
+        return replace(
+            command,
+            issued=Deadline(boot_id, now_ms - (whole - left) // _MILLISECOND),
+            deadline=Deadline(boot_id, now_ms + left // _MILLISECOND),
+        )
 
-    def _switch_of(self, device_key: str) -> tuple[Switch, str]:
-        family, _, device = device_key.partition("/")
-        switch = self._switches.get(family)
-        if switch is None:
-            raise Refused(f"{family} is not set up on this box any more")
-        return switch, device
+    def _end(self, held: _Held, outcome: str) -> None:
+        if held.command.stage is not Stage.RETURNING:
+            held.retry_at_ms, held.pause = 0, FIRST_RETRY
+            self._become(held, replace(held.command, stage=Stage.RETURNING, outcome=outcome))
 
-    def _longest_hold(self, device: Controllable, wanted: timedelta) -> timedelta | None:
-        if not device.own_timers:
-            return None
-        return max((hold for hold in device.own_timers if hold <= wanted), default=None)
+    def _close(self, held: _Held, outcome: str, stage: Stage = Stage.DONE) -> None:
+        key = held.command.device_key
+        self._health.clear(f"switch {key}")
+        self._back_ms[key] = self._now_ms()
+        del self._held[key]
+        closed_at = self._clock.wall_now()
+        done = replace(held.command, stage=stage, outcome=outcome, closed_at=closed_at)
+        self._become(held, done)
 
-    def _in(self, span: timedelta) -> BoxTime:
-        return BoxTime(self._boot, self._clock.boottime_ms() + span // timedelta(milliseconds=1))
+    def _become(self, held: _Held, command: Command) -> None:
+        held.command = command
+        self._unwritten[command.command_id] = command
+        self._to_write.set()
 
-    def _passed(self, moment: BoxTime, early: timedelta = timedelta(0)) -> bool:
-        now_ms = self._clock.boottime_ms() + early // timedelta(milliseconds=1)
-        return moment.boot != self._boot or moment.boottime_ms <= now_ms
+    def _passed(self, command: Command) -> bool:
+        return self._now_ms() >= command.deadline.boottime_ms
 
     def _retry_due(self, held: _Held) -> bool:
-        return self._clock.boottime_ms() >= held.retry_at_ms
+        return self._now_ms() >= held.retry_at_ms
 
     def _retry_later(self, held: _Held) -> None:
-        held.retry_at_ms = self._in(held.pause).boottime_ms
+        held.retry_at_ms = self._now_ms() + held.pause // _MILLISECOND
         held.pause = min(held.pause * 2, RETRY_MAX)
+
+    def _now_ms(self) -> int:
+        return self._clock.boottime_ms()

@@ -1,48 +1,43 @@
 """What a device should do at this moment: plans and limits in, one decision out. Pure.
 
 Three origins may ask, in this order of right: a hand, a limit (a cap somebody posted), the
-schedule. None of them asks for more than the device's own limits allow: how long it may be off,
-how long it must have been on in between, the hours it is left alone.
+schedule. None of them gets more than the device's own limits allow: how long it may be away from
+its normal state, how long it must rest in between, the hours it is left alone.
 
-Partial power on an on/off device: a limit is a cap, so the device goes off when the cap is below
-its nominal power; a schedule is a wish, so it goes off when less than half its nominal power is
-planned. `-0.0` is nothing. A missing interval asks for nothing.
+Partial power on an on/off device: a limit is a cap, so the device goes off where the cap is below
+its nominal power, and a cap above it says nothing; a schedule is a wish, so the nearer of the two
+states is taken. `-0.0` is nothing. A missing interval asks for nothing.
 """
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import datetime, time, timedelta
-from enum import StrEnum
+from datetime import UTC, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
-# What only the box can bring back may stay off this long, whoever asks: a dead box is found by
+from edge.model import Interval, Origin, Plan
+
+# What only the box can bring back may stay away this long, whoever asks: a dead box is found by
 # then, and a freezer survives it.
-BOX_TIMED_OFF_MAX = timedelta(hours=2)
-SCHEDULE_OFF_BELOW = 0.5  # of nominal power
-SHORTEST_OFF = timedelta(seconds=30)  # less than this is radio traffic, not flexibility
-
-
-class Origin(StrEnum):
-    """Who asks, the strongest first."""
-
-    HAND = "hand"
-    LIMIT = "limit"
-    SCHEDULE = "schedule"
+BOX_TIMED_MAX = timedelta(hours=2)
+SHORTEST_AWAY = timedelta(seconds=30)  # less than this is radio traffic, not flexibility
 
 
 @dataclass(frozen=True, slots=True)
 class Controllable:
     """A switch somebody allowed the box to use, and how far.
 
-    `normal_on` is the state it returns to. `left_alone` are local hours [from, to) in which no
-    limit and no schedule touches it (over midnight when from > to). `own_timers` are the holds
-    after which it comes back without the box; all others need `consent` and obey the box's cap.
+    It is "away" while it is not in its normal state (`normal_on`). `off_power_w` is what it still
+    takes when switched off. `left_alone` are local hours [from, to) in which no limit and no
+    schedule touches it (over midnight when from >= to). `own_timers` are the holds after which it
+    comes back without the box; where only the box can bring it back, that needs `consent` and
+    obeys the box's cap.
     """
 
     device_key: str
     nominal_power_w: float
-    off_longest: timedelta = timedelta(hours=1)
-    on_shortest: timedelta = timedelta(minutes=10)
+    off_power_w: float = 0.0
+    away_longest: timedelta = timedelta(hours=1)
+    rest_shortest: timedelta = timedelta(minutes=10)
     left_alone: tuple[tuple[time, time], ...] = ()
     timezone: str = "UTC"
     normal_on: bool = True
@@ -50,107 +45,127 @@ class Controllable:
     consent: bool = False
 
     @property
-    def off_max(self) -> timedelta:
-        """The longest it may be off in one go."""
-        return self.off_longest if self.own_timers else min(self.off_longest, BOX_TIMED_OFF_MAX)
+    def is_box_timed(self) -> bool:
+        """Whether only the box can bring it back: a device's own timer brings it on, never off."""
+        return not (self.own_timers and self.normal_on)
 
+    @property
+    def away_max(self) -> timedelta:
+        """The longest it may be away in one go."""
+        return min(self.away_longest, BOX_TIMED_MAX) if self.is_box_timed else self.away_longest
 
-@dataclass(frozen=True, slots=True)
-class Interval:
-    """[start, end) with the average power wanted in it, consumption positive."""
-
-    start: datetime
-    end: datetime
-    power_w: float
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What one origin asks of one device, in intervals sorted by start that do not overlap."""
-
-    origin: Origin
-    intervals: tuple[Interval, ...]
-
-    def at(self, moment: datetime) -> Interval | None:
-        """The interval that holds `moment`."""
-        return next((i for i in self.intervals if i.start <= moment < i.end), None)
+    def hold(self, wanted: timedelta) -> timedelta | None:
+        """The longest of its own holds that ends no later than wanted."""
+        if self.is_box_timed:
+            return None
+        return max((hold for hold in self.own_timers if hold <= wanted), default=None)
 
 
 @dataclass(frozen=True, slots=True)
 class Past:
-    """What was already done to the device: off since when, and when it last came back."""
+    """What was already done to the device: away since when, and when it last came back."""
 
-    off_since: datetime | None = None
-    on_since: datetime | None = None
+    away_since: datetime | None = None
+    back_since: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """`off_until` None means: its normal state. `why` is for people, `next_change` for the page."""
+    """`away_until` None means: its normal state. `why` is a key of the page's texts (control.why.…,
+    see WHY for the words), `look_again` the first moment at which the answer may be another."""
 
-    off_until: datetime | None
+    away_until: datetime | None
     origin: Origin | None
     why: str
-    next_change: datetime | None = None
+    look_again: datetime | None = None
+
+
+WHY = {
+    "nobody": "nobody asks anything of it",
+    "allowed": "{origin} wants it in its normal state",
+    "asked": "{origin} asks for it",
+    "no_consent": "only the box could bring it back, and nobody agreed to that",
+    "left_alone": "these are hours in which it is left alone",
+    "resting": "it came back only a short while ago",
+    "longest": "it has been away as long as it may",
+    "too_short": "what is left of it is too short to switch for",
+}
 
 
 def decide(
     device: Controllable, plans: Mapping[Origin, Plan], past: Past, now: datetime
 ) -> Decision:
     """What `device` should do at `now`."""
+    boundaries = (plan.next_boundary(now) for plan in plans.values())
+    next_boundary = _first(*boundaries)
     for origin in Origin:
         plan = plans.get(origin)
         interval = plan.at(now) if plan else None
-        if plan is None or interval is None:
+        away = _asks_away(device, origin, interval) if interval else None
+        if plan is None or interval is None or away is None:
             continue
-        if not _asks_off(device, origin, interval.power_w):
-            return _normal(origin, f"the {origin} lets it run", interval.end)
-        wanted = _off_end(device, plan, interval)
-        return _within_limits(device, origin, wanted, past, now)
-    return _normal(None, "nobody asks anything of it", _next_start(plans.values(), now))
+        if not away:
+            return Decision(None, origin, "allowed", next_boundary)
+        wanted = _end_of_run(device, plan, interval)
+        return _within_limits(device, origin, wanted, past, now, next_boundary)
+    return Decision(None, None, "nobody", next_boundary)
 
 
-def _asks_off(device: Controllable, origin: Origin, power_w: float) -> bool:
-    if origin is Origin.SCHEDULE:
-        return power_w < SCHEDULE_OFF_BELOW * device.nominal_power_w
-    return power_w < device.nominal_power_w
+def _asks_away(device: Controllable, origin: Origin, interval: Interval) -> bool | None:
+    """Whether the interval wants the device away from its normal state; None: it says nothing."""
+    power_w = interval.power_w
+    if origin is Origin.LIMIT:
+        if not power_w < device.nominal_power_w:
+            return None
+        return device.normal_on  # a cap never asks anything to run
+    wants_off = power_w < (device.nominal_power_w + device.off_power_w) / 2
+    return wants_off is device.normal_on
 
 
-def _off_end(device: Controllable, plan: Plan, first: Interval) -> datetime:
-    """The end of the run of touching intervals that all ask for off."""
+def _end_of_run(device: Controllable, plan: Plan, first: Interval) -> datetime:
+    """The end of the run of touching intervals that all ask for the same."""
     end = first.end
     for interval in plan.intervals:
-        if interval.start == end and _asks_off(device, plan.origin, interval.power_w):
+        if interval.start == end and _asks_away(device, plan.origin, interval):
             end = interval.end
     return end
 
 
 def _within_limits(
-    device: Controllable, origin: Origin, wanted: datetime, past: Past, now: datetime
+    device: Controllable,
+    origin: Origin,
+    wanted: datetime,
+    past: Past,
+    now: datetime,
+    next_boundary: datetime | None,
 ) -> Decision:
-    if not device.own_timers and not device.consent:
-        return _normal(origin, "only the box could bring it back, and nobody agreed to that")
+    def normal(why: str, until: datetime | None = None) -> Decision:
+        return Decision(None, origin, why, _first(until, next_boundary))
+
+    if device.is_box_timed and not device.consent:
+        return normal("no_consent")
     if origin is not Origin.HAND:
         if (free_at := _left_alone_until(device, now)) is not None:
-            return _normal(origin, "these are hours it is left alone", free_at)
-        rested_at = past.on_since + device.on_shortest if past.on_since else now
-        if past.off_since is None and rested_at > now:
-            return _normal(origin, "it came back only a short while ago", rested_at)
+            return normal("left_alone", free_at)
+        rested_at = past.back_since + device.rest_shortest if past.back_since else now
+        if past.away_since is None and rested_at > now:
+            return normal("resting", rested_at)
         wanted = min(wanted, _next_left_alone(device, now, wanted))
-    until = min(wanted, (past.off_since or now) + device.off_max)
+    until = min(wanted, (past.away_since or now) + device.away_max)
     if until <= now:
-        return _normal(origin, "it has been off as long as it may", now + device.on_shortest)
-    if past.off_since is None and until - now < SHORTEST_OFF:
-        return _normal(origin, "what is left of it is too short to switch for", wanted)
-    return Decision(until, origin, f"the {origin} asks for it", until)
+        return normal("longest")
+    if past.away_since is None and not _worth_it(device, until - now):
+        return normal("too_short")
+    return Decision(until, origin, "asked", _first(until, next_boundary))
 
 
-def _normal(origin: Origin | None, why: str, next_change: datetime | None = None) -> Decision:
-    return Decision(None, origin, why, next_change)
+def _worth_it(device: Controllable, span: timedelta) -> bool:
+    """A device whose own timer must bring it back has no shorter holds than its shortest."""
+    return span >= SHORTEST_AWAY and (device.consent or device.hold(span) is not None)
 
 
-def _next_start(plans: Iterable[Plan], now: datetime) -> datetime | None:
-    return min((i.start for plan in plans for i in plan.intervals if i.start > now), default=None)
+def _first(*moments: datetime | None) -> datetime | None:
+    return min((moment for moment in moments if moment is not None), default=None)
 
 
 def _left_alone_until(device: Controllable, now: datetime) -> datetime | None:
@@ -166,14 +181,17 @@ def _next_left_alone(device: Controllable, now: datetime, until: datetime) -> da
     return min(starts, default=until)
 
 
-def _left_alone_spans(device: Controllable, now: datetime) -> list[tuple[datetime, datetime]]:
-    """The spans around `now`, yesterday's to tomorrow's, in the house's own time."""
+def _left_alone_spans(device: Controllable, now: datetime) -> Iterable[tuple[datetime, datetime]]:
+    """The spans around `now`, yesterday's to tomorrow's, of the house's own hours."""
+    if not device.left_alone:
+        return
     zone = ZoneInfo(device.timezone)
     today = now.astimezone(zone).date()
-    spans = []
-    for day in (today - timedelta(days=1), today, today + timedelta(days=1)):
+    for days in (-1, 0, 1):
+        day = today + timedelta(days=days)
         for begin, finish in device.left_alone:
-            start = datetime.combine(day, begin, zone)
             end_day = day if finish > begin else day + timedelta(days=1)
-            spans.append((start, datetime.combine(end_day, finish, zone)))
-    return spans
+            yield (
+                datetime.combine(day, begin, zone).astimezone(UTC),
+                datetime.combine(end_day, finish, zone).astimezone(UTC),
+            )

@@ -4,16 +4,22 @@ Rows are opaque here: control/ledger.py says what stands in them. Numbers only g
 """
 
 import json
+import sqlite3
 from collections.abc import Mapping
 from typing import Any
 
 from sqlite_utils.migrations import Migrations
 
+from edge.errors import EdgeError, StoreBroken
 from edge.store.database import Connection, Database
 
 COMMANDS_MAX = 2_000  # for the page's history; open ones are never dropped
 
 COMMANDS = Migrations("commands")
+
+
+class NotKept(EdgeError):
+    """The card did not take it: what was to be written would not survive a power cut."""
 
 
 @COMMANDS()
@@ -35,7 +41,10 @@ class CommandTable:
         return cls(database)
 
     async def add(self, device_key: str, content: Mapping[str, Any]) -> int:
-        """Write a new open command; its number. It is on the card when this returns."""
+        """Write a new open command; its number. It is on the card when this returns.
+
+        Raises NotKept; then it stands nowhere.
+        """
         row = {"device_key": device_key, "is_open": 1, "content": json.dumps(content)}
 
         def write(db: Connection) -> int:
@@ -45,17 +54,32 @@ class CommandTable:
             db.execute(query, [number[0] - COMMANDS_MAX])
             return int(number[0])
 
-        return await self._database.atomically(write)
+        number: int = await self._kept(write)
+        if self._database.is_standing_in:
+            await self._kept(lambda db: db.table("command").delete(number))
+            raise NotKept("the card can't be written; nothing is switched before it can")
+        return number
 
     async def change(self, command_id: int, content: Mapping[str, Any], *, is_open: bool) -> None:
-        """Write what became of it."""
+        """Write what became of it. Raises NotKept; in memory only where the card takes nothing."""
         row = {"is_open": int(is_open), "content": json.dumps(content)}
-        await self._database.atomically(lambda db: db.table("command").update(command_id, row))
+
+        def write(db: Connection) -> None:
+            query = "UPDATE command SET is_open = ?, content = ? WHERE command_id = ?"
+            db.execute(query, [row["is_open"], row["content"], command_id])
+
+        await self._kept(write)
 
     async def rows(self, *, only_open: bool, limit: int) -> list[tuple[int, dict[str, Any]]]:
-        """The newest first."""
+        """The newest first. Raises NotKept."""
         query = "SELECT command_id, content FROM command"
         query += " WHERE is_open" if only_open else ""
         query += " ORDER BY command_id DESC LIMIT ?"
-        found = await self._database.run(lambda db: db.execute(query, [limit]).fetchall())
+        found = await self._kept(lambda db: db.execute(query, [limit]).fetchall())
         return [(number, json.loads(content)) for number, content in found]
+
+    async def _kept(self, work: Any) -> Any:
+        try:
+            return await self._database.atomically(work)
+        except (sqlite3.Error, StoreBroken) as problem:
+            raise NotKept(f"commands can't be kept: {problem}") from problem

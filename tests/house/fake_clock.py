@@ -55,6 +55,10 @@ class FakeClock:
         self._boottime = end
         await self.settle()
 
+    def pass_by(self, step: timedelta) -> None:
+        """Time that somebody spends without sleeping: nobody wakes of it."""
+        self._boottime += step
+
     async def settle(self) -> None:
         """Let every task that can run do so."""
         for _ in range(20):
