@@ -65,10 +65,13 @@ class Scene:
         return self._asked.state / f"{name}.log"
 
     async def __aenter__(self) -> "Scene":
+        is_new = not self._asked.state.exists()
         try:
             await self._start()
         except BaseException:
             await self._stack.aclose()
+            if is_new:  # nothing half-made stays behind
+                shutil.rmtree(self._asked.state, ignore_errors=True)
             raise
         return self
 
