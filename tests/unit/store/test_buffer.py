@@ -285,3 +285,18 @@ async def test_channels_keep_apart_over_restarts(box: Box) -> None:
     assert {key: {s.value for s in samples} for key, samples in found.items()} == {
         key: {ord(key)} for key in "abcd"
     }
+
+
+async def test_damaged_group_is_left_out_and_counted_and_harms_no_other(box: Box) -> None:
+    for number in range(3):
+        box.buffer.put("a", stamp(box), number)
+        await box.buffer.commit()
+        await box.clock.advance(MINUTE)
+    await box.buffer.transaction.database.run(
+        lambda db: db.execute(
+            "UPDATE box_group SET data = zeroblob(20) WHERE id = (SELECT min(id) FROM box_group)"
+        )
+    )
+    assert await values(box, "a") == [1, 2]
+    assert await box.buffer.oldest(["a"]) == box.clock.wall_now() - 2 * MINUTE
+    assert (await box.buffer.stats()).damaged_groups == 1

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge.store.packing import DamagedGroup, Point, pack, unpack
+from edge.store.packing import DamagedGroup, Point, pack, series_in, unpack
 
 BASE_MS = 1_772_366_400_000
 
@@ -34,6 +34,11 @@ def test_every_bit_comes_back(some: list[Point]) -> None:
 def test_only_wanted_series_come_back(some: list[Point], wanted: set[int]) -> None:
     found = unpack(pack(some, BASE_MS), BASE_MS, wanted)
     assert len(found) == sum(point.series in wanted for point in some)
+
+
+@given(st.lists(points, max_size=50))
+def test_series_are_known_without_unpacking(some: list[Point]) -> None:
+    assert series_in(pack(some, BASE_MS)) == {point.series for point in some}
 
 
 def test_half_a_minute_of_thirty_meters_fits_five_bytes_a_reading() -> None:
