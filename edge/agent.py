@@ -256,7 +256,8 @@ class Agent:
         )
 
     async def _kept(self, name: str, job: Job) -> None:
-        await keep_running(name, job, self.clock, self.health.report)
+        health = self.health
+        await keep_running(name, job, self.clock, health.report, unreadable=health.keep_sample)
 
     def _own_routes(self) -> list[web.RouteDef]:
         return [

@@ -56,6 +56,7 @@ class Families:
                 self._clock,
                 self._health.report,
                 self._changed[name],
+                unreadable=self._health.keep_sample,
             )
 
         return {name: job(name) for name in FAMILIES}

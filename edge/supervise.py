@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from datetime import timedelta
 
 from edge.clock import Clock
-from edge.errors import EdgeError, Refused, StoreBroken
+from edge.errors import EdgeError, Malformed, Refused, StoreBroken
 
 log = logging.getLogger(__name__)
 
@@ -28,9 +28,16 @@ type Report = Callable[[str, str], None]
 
 
 async def keep_running(
-    name: str, job: Job, clock: Clock, report: Report, wake: asyncio.Event | None = None
+    name: str,
+    job: Job,
+    clock: Clock,
+    report: Report,
+    wake: asyncio.Event | None = None,
+    *,
+    unreadable: Report = lambda _part, _sample: None,
 ) -> None:
-    """Run job for ever. A failure pauses this part only, longer each time; `wake` ends a pause."""
+    """Run job for ever. A failure pauses this part only, longer each time; `wake` ends a pause.
+    `unreadable` gets the first words of what a part could not read."""
     pause = FIRST_PAUSE
     said = _SaidOnce(clock)
     while True:
@@ -45,6 +52,8 @@ async def keep_running(
             state, wanted = f"{NEEDS_A_PERSON}{problem}", REFUSED_PAUSE
         except EdgeError as problem:
             state, wanted = f"waiting: {problem}", pause
+            if isinstance(problem, Malformed):
+                unreadable(name, problem.sample)
         except Exception:  # a bug in one part must not silence the meters of another
             log.exception("%s has a bug", name)
             state, wanted = "broken, see the log", PAUSE_MAX

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from edge.errors import Refused, StoreBroken, Unreachable
+from edge.errors import Malformed, Refused, StoreBroken, Unreachable
+from edge.health import Health
 from edge.supervise import (
     FIRST_PAUSE,
     PAUSE_MAX,
@@ -59,6 +60,25 @@ async def test_refusal_waits_for_a_person_and_does_not_hammer() -> None:
     async with kept_running(job, clock):
         await clock.advance(REFUSED_PAUSE - timedelta(seconds=1))
         assert len(starts) == 1
+
+
+async def test_what_a_part_cannot_read_is_counted_with_a_sample() -> None:
+    health = Health(FakeClock())
+
+    async def job() -> None:
+        if health.malformed:
+            raise StoreBroken("enough")
+        raise Malformed("not JSON", "<html>Welcome")
+
+    clock = FakeClock()
+    running = keep_running("uplink", job, clock, health.report, unreadable=health.keep_sample)
+    task = asyncio.create_task(running)
+    await clock.settle()
+    await clock.advance(FIRST_PAUSE)
+    with pytest.raises(StoreBroken):
+        await task
+    assert health.counts["uplink malformed"] == 1
+    assert [kept.sample for kept in health.malformed] == ["<html>Welcome"]
 
 
 async def test_bug_pauses_only_its_own_part_with_a_traceback(
