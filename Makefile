@@ -26,7 +26,7 @@ homeassistant:
 
 # --- the main job -------------------------------------------------------------------------------
 .PHONY: run
-run: setup ## the simulated house, the box and a real FlexMeasures
+run: setup $(if $(HA),homeassistant) ## the simulated house, the box and a real FlexMeasures
 	@exec $(PY) -m tests.house.run
 
 # --- the image ----------------------------------------------------------------------------------

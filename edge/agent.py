@@ -23,7 +23,9 @@ from edge.agent_api.status import StatusDesk
 from edge.clock import SystemClock
 from edge.config import Config
 from edge.contract import Done, PairAnswer, PairRequest
+from edge.contract.setup import FamilyRequest
 from edge.credentials import Credentials, machine_key
+from edge.devices import load
 from edge.errors import ConfigFault
 from edge.families import Families
 from edge.health import Health
@@ -264,6 +266,7 @@ class Agent:
             web.get("/status", self._status),
             web.post("/flexmeasures/pair", self._pair),
             web.post("/flexmeasures/map", self._map),
+            web.put("/families/{name}", self._use),
         ]
 
     async def _status(self, _: web.Request) -> web.Response:
@@ -283,6 +286,14 @@ class Agent:
                 sensors=len(self.account.sensors()),
             )
         )
+
+    async def _use(self, request: web.Request) -> web.Response:
+        """Use a family with these settings; unlike on the page, with any setting it knows."""
+        name, wanted = request.match_info["name"], await asked(request, FamilyRequest)
+        load(name)  # raises ConfigFault for a name that is none
+        secrets = {field: secret.get_secret_value() for field, secret in wanted.secrets.items()}
+        await self.families.configure(name, {**wanted.values, **wanted.chosen}, secrets)
+        return answer(Done(text=f"{name} is used"))
 
     async def _map(self, _: web.Request) -> web.Response:
         sensors = await self.account.map_by_default()

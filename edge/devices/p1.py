@@ -1,7 +1,7 @@
 """A DSMR P1 port: the smart meter's own socket in the Netherlands and Belgium.
 
-The meter says a telegram every second (DSMR 5) or ten (DSMR 4), in plain lines with a CRC. Sources:
-P1 Companion Standard 5.0.2 (Netbeheer Nederland), e-MUCS P1 1.7.1 (Fluvius).
+The meter says a telegram every second (DSMR 5) or ten (DSMR 4). Sources: P1 Companion Standard
+5.0.2 (Netbeheer Nederland), e-MUCS P1 1.7.1 (Fluvius).
 """
 
 import asyncio
@@ -18,14 +18,13 @@ from edge.family import Answers, Choice, Field, FieldKind, Found, GetSecret, Not
 from edge.model import Channel, Direction, Kind, Quantity, Reading
 
 EVERY = timedelta(seconds=10)  # what a DSMR 4 meter does; more would only wear the card
+STALE = timedelta(days=2)  # a gas meter off the air is repeated; a meter's clock may be wrong
 SILENT_AFTER_S = 25.0  # two telegrams of the slowest meter missed
-DAMAGED_MAX = 5  # in a row
 TELEGRAM_BYTES_MAX = 8192
 _TELEGRAM = re.compile(rb"(/[^/!]*!)([0-9A-F]{4})\r?\n")
 _LINE = re.compile(r"^(\d-\d+:\d+\.\d+\.\d+)((?:\([^()\r\n]*\))+)", re.MULTILINE)
 _SCALES = {"kW": 1000.0, "W": 1.0, "kWh": 1.0, "Wh": 0.001, "m3": 1.0}  # → W, kWh, m³
 _MBUS = {"003": Quantity.GAS, "007": Quantity.WATER}
-_WAYS = ((Direction.IMPORT, 1), (Direction.EXPORT, 2))
 _PHASES = (("0", 0), ("L1", 20), ("L2", 40), ("L3", 60))
 
 fields = (Field("port", FieldKind.TEXT, "p1.port"),)
@@ -53,8 +52,7 @@ async def check(config: Mapping[str, Any], secret: GetSecret, clock: Clock) -> F
         ports = await asyncio.to_thread(list_ports.comports)
         if not ports:
             raise Refused("no serial port found: plug the P1 cable into the box")
-        only = len(ports) == 1
-        return Found((), (), tuple(Choice("port", p.device, p.description, only) for p in ports))
+        return Found((), (), tuple(Choice("port", p.device, p.description, False) for p in ports))
     async with aclosing(telegrams(_port(config, secret))) as heard:
         telegram = await anext(heard)
     found = readings(telegram, clock.wall_now())
@@ -82,9 +80,11 @@ class P1:
             self._due_ms = now_ms + EVERY // timedelta(milliseconds=1)
             self._devices = [_device(telegram, self._clock)]
             found = list(readings(telegram, self._intake.now()))
-            if any(channel.key not in self._last for channel, _ in found):
-                self._intake.announce([channel for channel, _ in found])
+            self._intake.announce([channel for channel, _ in found])
             for _, reading in found:
+                at, now = reading.taken_at, self._clock.wall_now()
+                if isinstance(at, datetime) and abs(now - at) > STALE:
+                    continue
                 if self._last.get(reading.channel_key) != reading:  # gas is repeated for minutes
                     self._intake.offer(reading)
                 self._last[reading.channel_key] = reading
@@ -109,7 +109,7 @@ async def telegrams(port: str) -> AsyncGenerator[str]:
             while found := _TELEGRAM.search(heard):
                 heard = heard[found.end() :]
                 damaged = 0 if found[2] == b"%04X" % crc(found[1]) else damaged + 1
-                if damaged > DAMAGED_MAX:
+                if damaged > 5:  # in a row
                     raise Malformed("the P1 telegrams are damaged: check cable and speed")
                 if not damaged:
                     yield found[0].decode("ascii", "replace")
@@ -126,14 +126,13 @@ def readings(telegram: str, now: model.BoxTime | datetime) -> Iterator[tuple[Cha
     """Every channel of a telegram and its value; gas and water bear their meter's own time."""
     said = {obis: re.findall(r"\(([^()]*)\)", told) for obis, told in _LINE.findall(telegram)}
     meter, power, energy = _meter(telegram), Quantity.ACTIVE_POWER, Quantity.ACTIVE_ENERGY
-    for way, code in _WAYS:
-        total = Channel("p1", meter, "0", power, Kind.INSTANTANEOUS, way, EVERY).key
+    holds = Kind.INSTANTANEOUS
+    for way, code in ((Direction.IMPORT, 1), (Direction.EXPORT, 2)):
+        total = Channel("p1", meter, "0", power, holds, way, EVERY).key
         for endpoint, phase in _PHASES:
             if told := said.get(f"1-0:{phase + code}.7.0"):
                 same = total if phase else None
-                part = Channel(
-                    "p1", meter, endpoint, power, Kind.INSTANTANEOUS, way, EVERY, "", same
-                )
+                part = Channel("p1", meter, endpoint, power, holds, way, EVERY, "", same)
                 yield part, Reading(part.key, now, _amount(told[0]))
         tariffs = [said[name][0] for t in range(1, 5) if (name := f"1-0:{code}.8.{t}") in said]
         if counted := tariffs or said.get(f"1-0:{code}.8.0"):
@@ -177,8 +176,7 @@ def _moment(stamp: str) -> datetime | None:
 
 
 def _meter(telegram: str) -> str:
-    found = re.search(r"^0-0:96\.1\.1\((\w+)\)", telegram, re.MULTILINE)
-    return found[1] if found else "meter"
+    return str((re.findall(r"^0-0:96\.1\.1\((\w+)\)", telegram, re.MULTILINE) or ["meter"])[0])
 
 
 def _device(telegram: str, clock: Clock) -> model.Device:

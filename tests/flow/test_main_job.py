@@ -165,7 +165,12 @@ async def test_household_arrives_to_the_watt(
 ) -> None:
     account = flexmeasures_server.make_account()
     asked = wishes(
-        variables(tmp_path / "state", FLEXMEASURES_URL=flexmeasures_server.url, EMAIL=account.email)
+        variables(
+            tmp_path / "state",
+            FLEXMEASURES_URL=flexmeasures_server.url,
+            EMAIL=account.email,
+            OTHERS="0",
+        )
     )
     async with Scene(asked, Screen(StringIO()), account.password) as scene:
         status = await _caught_up(scene)

@@ -1,9 +1,11 @@
 """A smart meter's P1 port on a pseudo-terminal: says a recorded telegram."""
 
 import asyncio
+import itertools
 import os
 import pty
 import tty
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 from edge.devices.p1 import crc
@@ -26,9 +28,11 @@ class P1Meter:
         os.write(self._master, f"{text}{crc(text.encode()) ^ damaged:04X}\r\n".encode())
 
     async def run(self) -> None:
-        """A telegram each second, for ever: the house's meter."""
-        while True:
-            self.say()
+        """A telegram each second for ever, gas of this minute; the 198 W sent back are counted."""
+        for second in itertools.count():
+            minute = f"{datetime.now(timezone(timedelta(hours=1))):%y%m%d%H%M}00W"
+            count = f"{139.553 + 0.198 * second / 3600:010.3f}"
+            self.say(("000139.553", count), ("190905142001S", minute))
             await asyncio.sleep(1)
 
     def unplug(self) -> None:

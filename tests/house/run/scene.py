@@ -25,6 +25,7 @@ from edge.errors import EdgeError, Refused
 from tests.house import child, household, yesterday
 from tests.house.flexmeasures.process import FlexMeasuresServer
 from tests.house.replay import Replay
+from tests.house.run.others import Others
 from tests.house.run.screen import Screen
 from tests.house.run.wishes import REPOSITORY, Wishes
 from tests.house.stick import Stick
@@ -103,10 +104,14 @@ class Scene:
         await self._prefill(home)
         url, email, password = await self._server()
         await self._meters(home)
+        others = Others(asked, self._screen)
+        await stack.enter_async_context(others)
         self._write_settings()
         await stack.enter_async_context(self._child("agent", "agent"))
         await self._answers()
         self._screen.step("the box runs")
+        async with _within(METERS_WITHIN, "a meter beside the stick is not heard"):
+            await others.join(self.socket)
         await self._pair(url, email, password)
         await stack.enter_async_context(
             self._child(
@@ -238,9 +243,10 @@ backfill_spread_s = 0
         while True:
             status = await self.status()
             interviewing = any(device.state == "interviewing" for device in status.devices)
-            if not interviewing and len(status.channels) == channels >= expected:
+            found = sum(channel.key.startswith("zwave/") for channel in status.channels)
+            if not interviewing and found == channels >= expected:
                 return
-            channels = len(status.channels)
+            channels = found
             await asyncio.sleep(1)
 
     def _say_where(self, url: str) -> None:

@@ -18,7 +18,7 @@ class WishFault(Exception):
 
 @dataclass(frozen=True)
 class Wishes:
-    """STICK, FLEXMEASURES_URL, EMAIL, HOUSE_DATA, STATE, RUN_FOR, CLAIMED, HA and the ports."""
+    """STICK, FLEXMEASURES_URL, EMAIL, HOUSE_DATA, STATE, RUN_FOR, CLAIMED, OTHERS, HA, ports."""
 
     stick: Path | None
     flexmeasures_url: str | None
@@ -27,6 +27,7 @@ class Wishes:
     state: Path
     run_for: timedelta | None
     claimed: bool
+    others: bool  # Smappee and a P1 port; OTHERS=0 leaves them out
     home_assistant: bool
     page_port: int
     flexmeasures_port: int
@@ -76,6 +77,7 @@ def wishes(variables: Mapping[str, str]) -> Wishes:
         state=Path(given("STATE") or REPOSITORY / "build/state").absolute(),
         run_for=run_for,
         claimed=bool(given("CLAIMED")),
+        others=given("OTHERS") != "0",
         home_assistant=bool(given("HA")),
         page_port=port("PAGE_PORT", 8080),
         flexmeasures_port=port("FLEXMEASURES_PORT", 5050),

@@ -91,7 +91,7 @@ def test_gas_meter_without_a_reading_yet_is_left_out() -> None:
 class House:
     def __init__(self, meter: P1Meter) -> None:
         self.meter = meter
-        self.clock = SteppedClock()
+        self.clock = SteppedClock(datetime(2019, 9, 5, 12, 23, tzinfo=UTC))
         self.intake = KeptIntake(self.clock)
         self.failed = asyncio.Event()
         self.failures: list[EdgeError] = []
@@ -156,6 +156,14 @@ async def test_damaged_telegram_is_left_out_and_many_are_said(house: House) -> N
         async with asyncio.timeout(PATIENCE_S):
             await house.failed.wait()
     assert isinstance(house.failures[0], Malformed)
+
+
+async def test_gas_of_another_year_is_left_out(house: House) -> None:
+    house.clock.step_wall(timedelta(days=2000))
+    async with house.running():
+        house.meter.say()
+        await house.intake.until(lambda: len(house.intake.readings) == 4)
+    assert not house.intake.of("gas")
 
 
 async def test_unplugged_cable_is_unreachable(house: House) -> None:
