@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 
 from edge.clock import Clock
 from edge.model import Sensor
-from edge.store.outbox import FRESH, Outbox, OutboxSlot
+from edge.store.outbox import FRESH, Outbox, OutboxSlot, Verdict
 from edge.uplink.connection import Away
 from edge.uplink.offering import JOBS_OPEN_MAX, Offering, Server
 from edge.uplink.pacing import Pacing
@@ -159,7 +159,11 @@ class Shipping:
         while batch := await self._outbox.next_batch(BATCH_SLOTS_MAX, now, skip):
             if batch[0].slot.sensor_id in sensors:
                 break
-            skip.add(batch[0].slot.sensor_id)  # not mapped any more
+            if sensors:  # none at all is no person's wish
+                verdict = (Verdict.REJECT, "its meter is no longer mapped to this sensor")
+                await self._outbox.settle({row.row_id: verdict for row in batch})
+            else:
+                skip.add(batch[0].slot.sensor_id)
         return batch
 
     async def _offer(

@@ -111,14 +111,21 @@ async def test_mapping_that_a_person_changes_is_served_at_once(
     assert server.posts == [(2, starts)]
 
 
-async def test_slots_of_a_sensor_that_is_no_longer_mapped_stay_and_hold_nobody_up(
-    box: Box, server: FakeServer
-) -> None:
+async def test_slots_of_a_sensor_that_is_no_longer_mapped_are_set_aside(box: Box) -> None:
     await box.due(2, sensor_id=2)
     await box.due(2, sensor_id=1)
     box.sensors = box.sensors[:1]
     await box.ship()
     assert len(box.held(1)) == 2
+    assert await box.waiting() == 0
+    reasons = {row.reason for row in await box.outbox.rejected(10)}
+    assert reasons == {"its meter is no longer mapped to this sensor"}
+
+
+async def test_lost_mapping_sets_nothing_aside(box: Box) -> None:
+    await box.due(2)
+    box.sensors = []
+    await box.ship()
     assert await box.waiting() == 2
 
 
