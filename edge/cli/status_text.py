@@ -30,10 +30,10 @@ def _lines(status: Status) -> Iterator[str]:
     yield from _buffer(status)
     yield from _flexmeasures(status, now)
     for aside in status.set_aside:
-        yield f"set aside     {aside.channel} = {aside.value:g}: {aside.reason}"
+        yield f"set aside     {aside.channel} = {aside.value:.9g}: {aside.reason}"
     for rejected in status.rejected:
         slot = f"sensor {rejected.sensor_id} at {rejected.start:%Y-%m-%d %H:%M}"
-        yield f"rejected      {slot} = {rejected.value:g}: {rejected.reason}"
+        yield f"rejected      {slot} = {rejected.value:.9g}: {rejected.reason}"
 
 
 def _device(device: DeviceStatus) -> str:
@@ -43,13 +43,16 @@ def _device(device: DeviceStatus) -> str:
 
 
 def _channel(channel: ChannelStatus) -> str:
-    value = "no value" if channel.value is None else f"{channel.value:g} {channel.unit}"
+    endpoint = channel.key.split("/")[2]
+    name = channel.name or channel.key
+    name = name if endpoint == "0" else f"{name} {endpoint}"
+    value = "no value" if channel.value is None else f"{channel.value:,.9g} {channel.unit}"
     age = "" if channel.age_s is None else f" {_span(channel.age_s)} ago"
     feeds = f" → sensor {channel.sensor_id}" if channel.sensor_id else ""
     aside = f", {channel.set_aside} set aside" if channel.set_aside else ""
     off = channel.energy_deviation_percent
     deviation = "" if off is None else f", W and kWh differ by {off:+.1f} %"
-    return f"channel       {channel.name or channel.key}: {value}{age}{feeds}{aside}{deviation}"
+    return f"channel       {name}: {value}{age}{feeds}{aside}{deviation}"
 
 
 def _buffer(status: Status) -> Iterator[str]:

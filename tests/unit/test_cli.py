@@ -103,7 +103,7 @@ def answering(folder: Path, code: int, body: str) -> Iterator[Path]:
 def test_status_for_people_says_what_is_wrong_and_what_to_do() -> None:
     text = as_text(STATUS)
     assert "NOT trusted" in text
-    assert "Washing machine: 420 W 12 s ago → sensor 7" in text
+    assert "Washing machine 1: 420 W 12 s ago → sensor 7" in text
     assert "→ pair again" in text
     assert "a damaged file was set aside" in text
 
