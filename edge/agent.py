@@ -138,6 +138,7 @@ class Agent:
             self.health,
             buffer,
             outbox,
+            state,
             self.intake,
             self.families,
             self.account,

@@ -20,6 +20,7 @@ from edge.intake import ReadingIntake
 from edge.model import Channel, Device
 from edge.stick_watch import StickWatch
 from edge.store.buffer import Buffer
+from edge.store.database import Database
 from edge.store.outbox import Outbox, OutboxCounts
 from edge.supervise import NEEDS_A_PERSON
 from edge.uplink.account import Account
@@ -40,6 +41,7 @@ class StatusDesk:
         health: Health,
         buffer: Buffer,
         outbox: Outbox,
+        state: Database,
         intake: ReadingIntake,
         families: Families,
         account: Account,
@@ -51,6 +53,7 @@ class StatusDesk:
         self._health = health
         self._buffer = buffer
         self._outbox = outbox
+        self._state = state
         self._intake = intake
         self._families = families
         self._account = account
@@ -72,7 +75,7 @@ class StatusDesk:
                 )
                 for name, part in sorted(self._health.parts.items())
             ],
-            alarms=dict(self._health.alarms),
+            alarms=self._alarms(),
             stick=self._stick(),
             devices=[_device(device) for device in self._families.devices()],
             channels=self._channels(),
@@ -103,6 +106,10 @@ class StatusDesk:
             ],
             counts=dict(self._health.counts) | self._zwave_counts(),
         )
+
+    def _alarms(self) -> dict[str, str]:
+        files = {"buffer": self._buffer.problem, "settings": self._state.problem}
+        return self._health.alarms | {name: text for name, text in files.items() if text}
 
     def _stick(self) -> str | None:
         family = self._families.running("zwave")

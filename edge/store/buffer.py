@@ -100,6 +100,13 @@ class Buffer:
         """The number of this boot, for BoxTime."""
         return self._readings.boots.current
 
+    @property
+    def problem(self) -> str | None:
+        """What a person should know of the file; None on a sound card."""
+        database = self.transaction.database
+        problems = (database.problem, database.full_card, self._fault)
+        return "; ".join(problem for problem in problems if problem) or None
+
     def put(self, channel_key: str, taken_at: BoxTime | datetime, value: float) -> None:
         """Take one reading into memory. Never blocks; a full memory drops its oldest, counted."""
         self._pending.put((channel_key, taken_at, value))
@@ -195,8 +202,6 @@ class Buffer:
         readings, pending, conn = self._readings, self._pending, db.conn
         page_bytes = conn.execute("PRAGMA page_size").fetchone()[0]
         oldest_ms = readings.oldest_ms(conn, None)
-        database = self.transaction.database
-        problems = [text for text in (database.problem, database.full_card, self._fault) if text]
         return BufferStats(
             stored=readings.count(),
             stored_since_start=pending.stored_since_start,
@@ -210,7 +215,7 @@ class Buffer:
             file_bytes=damage.bytes_of(conn),
             free_bytes=conn.execute("PRAGMA freelist_count").fetchone()[0] * page_bytes,
             bytes_max=conn.execute("PRAGMA max_page_count").fetchone()[0] * page_bytes,
-            problem="; ".join(problems) or None,
+            problem=self.problem,
         )
 
 

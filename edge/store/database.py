@@ -289,7 +289,8 @@ class Database:
         self._standing_in = True
         self.started_anew = self.started_anew or not copied
         self._adopt(memory)
-        self.problem = f"{self.path.name} can't be written ({wrong}): kept in memory only"
+        lasts = "kept in memory only, until the next start"
+        self.problem = f"{self.path.name} can't be written ({wrong}): {lasts}"
         log.error(self.problem)
 
     def _copy_card(self, memory: sqlite3.Connection) -> bool:
