@@ -25,6 +25,7 @@ FAMILY = "zwave"
 LONG_POLL = timedelta(seconds=20)
 LOOK_EVERY = timedelta(milliseconds=250)
 LISTENS_FOR = timedelta(minutes=4)
+NOTHING_FOLLOWS_AFTER = timedelta(seconds=5)
 _LONG = frozenset({"add", "add_code", "remove", "remove_failed", "replace", "rebuild", "interview"})
 _MILLISECOND = timedelta(milliseconds=1)
 
@@ -51,6 +52,7 @@ class _Network(Protocol):
     async def remove(self) -> None: ...
     async def remove_failed(self, device: str) -> None: ...
     async def stop(self) -> None: ...
+    def is_busy(self) -> bool: ...
 
 
 class _SwitchTest(Protocol):
@@ -101,6 +103,8 @@ class NetworkRoom:
         self._since_ms = 0
         self._said: tuple[str, str] | None = None  # how the act failed before any event told so
         self._changes = 0
+        self._idle_since_ms: float | None = None
+        self._pin_entered = False
 
     def routes(self) -> list[web.RouteDef]:
         return [web.get("/network", self._show), web.post("/network", self._act)]
@@ -157,7 +161,8 @@ class NetworkRoom:
             raise NotAllowed("network_busy", 409)
         self._doing, self._device = wanted.doing, wanted.device
         self._from, self._since_ms = family.events.last, self._clock.boottime_ms()
-        self._said = None
+        self._said = self._idle_since_ms = None
+        self._pin_entered = False
         self._acts.put_nowait(wanted)
         self._tell()
         await self._note("network", f"Z-Wave: {wanted.doing}", {"device": wanted.device})
@@ -186,6 +191,8 @@ class NetworkRoom:
         match wanted.doing:
             case "pin":
                 await family.network.enter_pin(wanted.text)
+                self._pin_entered = True
+                self._tell()
             case "stop":
                 await self._stop(family)
             case "ping":
@@ -219,14 +226,29 @@ class NetworkRoom:
             return story.message(self._changes, None)
         story = Story(self._doing, self._device)
         story.tell(each.document() for each in family.events.after(self._from))
+        if self._pin_entered and story.waits_for == "pin":
+            story.step("pin_entered")
+            story.waits_for = ""
         if self._said is not None and not story.is_over:
             outcome, text = self._said
             if text:
                 story.step("said", text)
             story.end(outcome, well=False)
+        if not story.is_over and story.listens_no_more and self._nothing_follows(family):
+            story.end("timed_out", well=False)
         passed_ms = self._clock.boottime_ms() - self._since_ms
         left_s = max(0.0, LISTENS_FOR.total_seconds() - passed_ms / 1000)
         return story.message(self._changes + family.events.last, left_s)
+
+    def _nothing_follows(self, family: ZWaveFamily) -> bool:
+        """Whether the stick has been idle for a while since it stopped listening."""
+        now_ms = self._clock.boottime_ms()
+        if family.network.is_busy():
+            self._idle_since_ms = None
+            return False
+        if self._idle_since_ms is None:
+            self._idle_since_ms = now_ms
+        return now_ms - self._idle_since_ms > NOTHING_FOLLOWS_AFTER / _MILLISECOND
 
     async def _after(self, since: int) -> NetworkTask:
         """The task as soon as it differs from revision `since`, or as it is after a while."""

@@ -11,6 +11,7 @@ from typing import Any, Literal
 from edge.contract.setup import NetworkStep, NetworkTask
 
 JOINING = frozenset({"add", "add_code", "replace"})
+_CAME = frozenset({"found", "granted", "added", "removed"})
 _NO_KEY = {"wrong_pin": "wrong_pin", "timed_out": "pin_late"}
 
 type Waits = Literal["", "button", "grant", "pin", "power"]
@@ -30,7 +31,7 @@ class Story:
     is_over: bool = False
     went_well: bool | None = None
     outcome: str = ""
-    left_open: bool = False  # the stick stopped listening before anything came
+    listens_no_more: bool = False  # the stick stopped, and no device has come so far
 
     def tell(self, events: Iterable[Document]) -> "Story":
         """Take in what happened, in its order."""
@@ -74,9 +75,11 @@ def _listening(story: Story, _: Document) -> None:
 def _found(story: Story, _: Document) -> None:
     story.step("found")
     story.waits_for = ""
+    story.listens_no_more = False
 
 
 def _granted(story: Story, _: Document) -> None:
+    story.listens_no_more = False
     story.step("granted")
 
 
@@ -116,10 +119,11 @@ def _ready(story: Story, event: Document) -> None:
 
 
 def _stopped(story: Story, _: Document) -> None:
-    """The stick also stops listening because a device has come; then the story goes on."""
-    came = any(step.code in ("found", "added", "removed") for step in story.steps)
-    if not came and story.doing in ("add", "replace", "remove"):
-        story.end("timed_out", well=False)
+    """The stick also stops listening because a device has come, and tells of it only then: the
+    room ends the story where nothing follows."""
+    came = any(step.code in _CAME for step in story.steps)
+    story.waits_for = ""
+    story.listens_no_more = not came and story.doing in ("add", "replace", "remove")
 
 
 def _failed(story: Story, _: Document) -> None:

@@ -2,9 +2,10 @@
 // functions it gets wrong. Each entry says which defect of the mock it stands in for.
 import { deviceSpecificKey, parts } from "./devices.mjs";
 
-const { serialapi: api, core } = parts;
+const { serialapi: api, core, cc, testing } = parts;
 const REQUEST = 0, RESPONSE = 1, SMART_START = { include: 8, listen: 9 };
 const MEMORY_BYTES = 8192;
+const PIN_REPEAT_MS = 2000, PIN_PATIENCE_MS = 240_000; // real devices repeat every ten seconds
 
 // A frame as it goes over the wire: SOF, length, type, function, payload, checksum.
 export function frame(type, fn, payload) {
@@ -181,6 +182,36 @@ async function finishSmartStart(controller, message, joining) {
 }
 
 // A SmartStart device that was just powered up asks to be included (application update 0x85).
+// A device that joins repeats its last word while a person looks for the PIN; the library's own mock
+// says it once, before anybody can have typed anything, and would then wait for ever.
+export function repeatUntilPinTyped(controller, node) {
+  const HANDSHAKE = 1; // the stage of zwave-js' own mock
+  const until = Date.now() + PIN_PATIENCE_MS;
+  const timer = setInterval(async () => {
+    const stage = node.state.get("Security2_bootstrapState")?.stage;
+    if (Date.now() > until || stage > HANDSHAKE) clearInterval(timer);
+    else if (stage === HANDSHAKE) await repeatKeyExchange(controller, node).catch(() => undefined);
+  }, PIN_REPEAT_MS);
+}
+
+async function repeatKeyExchange(controller, node) {
+  const nonceGet = new cc.Security2CCNonceGet({ nodeId: controller.ownNodeId });
+  const { createMockZWaveRequestFrame: frameOf, MockZWaveFrameType: kinds } = testing;
+  node.securityManagers.securityManager2.deleteNonce(controller.ownNodeId);
+  await node.sendToController(frameOf(nonceGet, { ackRequested: false }));
+  await node.expectControllerFrame(
+    (heard) => heard.type === kinds.Request && heard.payload instanceof cc.Security2CCNonceReport,
+    { timeout: 1000 },
+  );
+  const echo = new cc.Security2CCKEXSet({
+    nodeId: controller.ownNodeId, echo: true, permitCSA: false,
+    selectedKEXScheme: 1, selectedECDHProfile: 0, // KEX scheme 1, Curve25519: what it was offered
+    grantedKeys: [...node.capabilities.securityClasses],
+  });
+  const sealed = cc.Security2CC.encapsulate(echo, node.id, node.securityManagers);
+  await node.sendToController(frameOf(sealed, { ackRequested: false }));
+}
+
 export async function announceSmartStart(controller, node) {
   const homeId = core.nwiHomeIdFromDSK(core.dskFromString(deviceSpecificKey(node)));
   const classes = [0x5e, 0x9f, 0x25, 0x32];

@@ -6,7 +6,7 @@
 // Says `control PORT` on standard error once it is ready, and ends when standard input does.
 import http from "node:http";
 import process from "node:process";
-import { announceSmartStart, stickBehaviors } from "./controller.mjs";
+import { announceSmartStart, repeatUntilPinTyped, stickBehaviors } from "./controller.mjs";
 import {
   SCALE, deviceSpecificKey, energyMeter, factorySetting, parts, smartSwitch,
 } from "./devices.mjs";
@@ -230,6 +230,7 @@ const commands = {
         prepare(joined, { defaults: false });
         const dsk = deviceSpecificKey(joined);
         note({ event: "joining", node, dsk, pin: dsk.slice(0, 5) });
+        if (secure) repeatUntilPinTyped(controller, joined);
       },
     };
   },

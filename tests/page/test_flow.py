@@ -1,0 +1,186 @@
+"""From a new box to the first accepted reading, on a phone, before the whole house."""
+
+import time
+from collections.abc import Iterator
+
+import pytest
+from playwright.sync_api import BrowserContext, Page, expect
+
+from tests.house.flexmeasures import FlexMeasuresServer
+from tests.page.browser import DESK, PHONE, Watched, browser, watched
+from tests.page.whole_house import WholeHouse
+
+PASSWORD = "CANARY-box-password"
+NEW_PLUG = 20
+ACCEPTED_WITHIN_MS = 90_000
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[FlexMeasuresServer]:
+    with FlexMeasuresServer() as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WholeHouse]:
+    with WholeHouse(tmp_path_factory.mktemp("h")) as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def context(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BrowserContext]:
+    with browser(tmp_path_factory.mktemp("profile")) as opened:
+        yield opened
+
+
+def go_on(page: Page) -> None:
+    page.locator("main form button[type=submit]").first.click()
+
+
+def looked_at(seen: Watched) -> None:
+    """A screen is sound on a phone and on a desk, by day and by night."""
+    page = seen.page
+    for size in (DESK, PHONE):
+        page.set_viewport_size(size)  # type: ignore[arg-type]
+        assert not seen.overflows(), f"{page.url} is too wide at {size['width']}"
+    for scheme in ("dark", "light"):
+        page.emulate_media(color_scheme=scheme, reduced_motion="reduce")  # type: ignore[arg-type]
+        assert seen.axe() == []
+
+
+def pin_of(house: WholeHouse) -> str:
+    """What stands on the label of the device that joins."""
+    joining = [e for e in house.do(house.stick.witness) if e["event"] == "joining"]
+    return str(joining[-1]["dsk"])[:5]
+
+
+def test_from_a_new_box_to_the_first_accepted_reading(
+    house: WholeHouse, server: FlexMeasuresServer, context: BrowserContext
+) -> None:
+    owner = server.make_account()
+    seen = watched(context)
+    page = seen.page
+
+    # Claim
+    page.goto(house.url)
+    expect(page).to_have_url(f"{house.url}/claim")
+    looked_at(seen)
+    page.fill("#password", PASSWORD)
+    go_on(page)
+    expect(page).to_have_url(f"{house.url}/flexmeasures")
+
+    # FlexMeasures: says what is wrong, where it is wrong
+    looked_at(seen)
+    for typed, field, said in (
+        ((house.url, owner.email, owner.password), "url", "not FlexMeasures"),
+        (("https://nothing.invalid", owner.email, owner.password), "url", "no server of that name"),
+        (("http://192.168.1.9", owner.email, owner.password), "url", "private network"),
+        ((server.url, "nobody@example.org", owner.password), "email", "no user with this e-mail"),
+        ((server.url, owner.email, "CANARY-wrong"), "password", "refuses this password"),
+    ):
+        page.fill("#url", typed[0])
+        page.fill("#email", typed[1])
+        page.fill("#password", typed[2])
+        go_on(page)
+        expect(page.locator("#problem")).to_contain_text(said)
+        expect(page.locator(f"#{field}")).to_have_attribute("aria-invalid", "true")
+        assert "CANARY" not in page.content()
+    looked_at(seen)
+    page.fill("#password", owner.password)
+    go_on(page)
+    expect(page.locator("h1")).to_contain_text("Which site")
+
+    # closing the browser loses nothing
+    page.goto(house.url)
+    expect(page.locator("h1")).to_contain_text("Which site")
+    looked_at(seen)
+    page.locator("input[name=site][value=new]").check()
+    page.fill("#name", "Our house")
+    go_on(page)
+    expect(page.locator("h1")).to_contain_text("Your meters")
+
+    # Meters: the stick was found by itself; add a plug with its PIN
+    expect(page.locator("ul.devices li")).to_have_count(3)
+    looked_at(seen)
+    house.do(lambda: house.stick.pend(NEW_PLUG, secure=True))
+    page.get_by_role("button", name="Add a Z-Wave device").click()
+    looked_at(seen)
+    page.get_by_role("button", name="Start").click()
+    expect(page.locator("#pin")).to_be_visible(timeout=30_000)
+    looked_at(seen)
+    page.fill("#pin", pin_of(house))
+    page.get_by_role("button", name="Continue").click()
+    expect(page.locator(".notice.good")).to_contain_text("ready", timeout=30_000)
+    looked_at(seen)
+    page.get_by_role("button", name="See the device").click()
+    expect(page.locator("main")).to_contain_text("encrypted (S2)")
+    looked_at(seen)
+
+    # Map: everything is proposed; one row stays at home
+    page.goto(f"{house.url}/map")
+    rows = page.locator(".maprow")
+    expect(rows).to_have_count(7)
+    looked_at(seen)
+    rows.nth(6).locator("[role=switch]").uncheck()
+    page.get_by_role("button", name="Save").click()
+    expect(page).to_have_url(f"{house.url}/live?said=map_kept")
+
+    # Live: done when FlexMeasures said so
+    expect(page.locator("#live .sent.good")).to_be_visible(timeout=ACCEPTED_WITHIN_MS)
+    looked_at(seen)
+    page.goto(house.url)
+    expect(page).to_have_url(f"{house.url}/")
+    expect(page.locator(".hero .big")).to_contain_text("W")
+    expect(page.locator("#chart canvas")).to_be_visible()
+    looked_at(seen)
+    assert seen.complaints == []
+
+
+def test_every_later_screen_is_sound(house: WholeHouse, context: BrowserContext) -> None:
+    seen = watched(context)
+    for path in ("/meters", "/map", "/control", "/health", "/events", "/log", "/box"):
+        seen.page.goto(f"{house.url}{path}")
+        assert seen.page.url == f"{house.url}{path}"
+        looked_at(seen)
+    seen.page.goto(f"{house.url}/flexmeasures")
+    looked_at(seen)
+    assert seen.complaints == []
+
+
+def test_a_switch_is_tested_from_the_page(house: WholeHouse, context: BrowserContext) -> None:
+    page = context.new_page()
+    page.goto(f"{house.url}/meters")
+    page.locator("ul.devices a", has_text="ZW175").first.click()
+    page.get_by_role("button", name="Test: off and on again").click()
+    expect(page.locator(".said")).to_contain_text("it works")
+
+
+def test_a_device_is_removed_with_its_button(house: WholeHouse, context: BrowserContext) -> None:
+    page = context.new_page()
+    page.goto(f"{house.url}/meters")
+    page.locator("summary", has_text="Remove a device").click()
+    house.do(lambda: house.stick.exclude(NEW_PLUG))
+    page.get_by_role("button", name="Remove any device").click()
+    expect(page.locator(".notice.good")).to_contain_text("removed", timeout=30_000)
+
+
+def test_nobody_answers_and_the_person_stops(house: WholeHouse, context: BrowserContext) -> None:
+    page = context.new_page()
+    page.goto(f"{house.url}/network/add")
+    page.get_by_role("button", name="Start").click()
+    expect(page.locator(".press")).to_be_visible(timeout=20_000)
+    page.get_by_role("button", name="Stop").click()
+    expect(page.locator(".notice.bad")).to_contain_text("Stopped", timeout=20_000)
+
+
+def test_no_secret_lies_anywhere_in_the_open(house: WholeHouse) -> None:
+    """State, logs and journal of the whole session, searched for every password that was typed."""
+    time.sleep(1.5)  # the last commit
+    secrets = house.state / "credentials.json"
+    found = [
+        path.name
+        for path in house.folder.rglob("*")
+        if path.is_file() and path != secrets and not path.name.startswith("credentials")
+        if b"CANARY" in path.read_bytes()
+    ]
+    assert found == []
