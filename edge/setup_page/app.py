@@ -15,6 +15,7 @@ from edge.setup_page.fronts import Fronts
 from edge.setup_page.guard import Guard
 from edge.setup_page.screens import (
     box,
+    control,
     entrance,
     flexmeasures,
     health,
@@ -44,7 +45,7 @@ def build(socket: Path) -> FastAPI:
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http)
     app.add_route("/static/{name}", assets.serve, methods=["GET"])
-    for screen in (entrance, live, flexmeasures, meters, network, mapping, health, box):
+    for screen in (entrance, live, flexmeasures, meters, network, mapping, health, box, control):
         app.include_router(screen.router)
     return app
 

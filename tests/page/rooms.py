@@ -29,6 +29,14 @@ from edge.contract.care import (
     RestoreAnswer,
     Series,
 )
+from edge.contract.control import (
+    CommandView,
+    ControlHistory,
+    ControlledDevice,
+    ControlView,
+    PlanSeries,
+    Stretch,
+)
 from edge.contract.setup import (
     Account,
     AssetChoice,
@@ -172,6 +180,14 @@ class House:
         )
         self.task = idle()
         self.status = status()
+        self.control = ControlView(
+            devices=[
+                controlled(PLUG, "Boiler", is_away=True, is_on=False, origin="limit", why="asked"),
+                controlled("zwave/7e570001-5", "Heat pump", origin="", why="nobody"),
+                controlled("zwave/7e570001-6", "<script>alert(1)</script>", is_used=False),
+            ],
+            schedule_age_s=120,
+        )
         phases = [(f"{HEM}/{n}", 1) for n in (1, 2, 3)]
         foreign = "<script>alert(1)</script>"
         self.map = MapView(
@@ -229,6 +245,11 @@ class House:
             web.put("/map", self._noted),
             web.get("/live", lambda _: get(self.live)),
             web.get("/live/series/{ident:.*}", lambda _: get(day())),
+            web.get("/control", lambda _: get(self.control)),
+            web.get("/control/history", lambda _: get(history())),
+            web.get("/control/plan/{device:.+}", lambda _: get(planned())),
+            web.post("/control/hand", self._noted),
+            web.put("/control/device", self._noted),
             web.get("/status", lambda _: get(self.status)),
             web.get("/events", lambda _: get(events())),
             web.get("/log", lambda _: get(LogLines(lines=["edge: started", "<b>bold</b>"]))),
@@ -274,6 +295,56 @@ class House:
         if self.refusal is not None:
             code, status = self.refusal
             raise NotAllowed(code, status)
+
+
+def controlled(key: str, name: str, **more: Any) -> ControlledDevice:
+    known: dict[str, Any] = {
+        "is_used": True,
+        "is_on": True,
+        "power_w": 812.0,
+        "is_away": False,
+        "origin": "",
+        "why": "nobody",
+        "until": NOON + timedelta(minutes=15),
+        "next_at": NOON + timedelta(hours=1),
+        "next_off": None,
+        "trouble": "",
+        "is_box_timed": True,
+        "consent": True,
+        "nominal_power_w": 2000.0,
+        "away_longest_min": 60,
+        "rest_shortest_min": 10,
+        "left_alone": [Stretch(start="18:00", end="20:00")],
+    }
+    return ControlledDevice(key=key, name=name, **(known | more))
+
+
+def history() -> ControlHistory:
+    return ControlHistory(
+        commands=[
+            CommandView(
+                device=PLUG,
+                name="Boiler",
+                origin=origin,
+                why="asked",
+                at=NOON - timedelta(hours=n),
+                until=NOON - timedelta(hours=n, minutes=-15),
+                outcome="longest",
+            )
+            for n, origin in enumerate(("limit", "schedule", "hand"))
+        ]
+    )
+
+
+def planned() -> PlanSeries:
+    measured = day().values
+    return PlanSeries(
+        start=day().start,
+        resolution_s=300,
+        unit="kW",
+        planned=[0.0 if 120 < n < 140 or 250 < n < 260 else 2.0 for n in range(288)],
+        measured=measured[:260] + [None] * 28,
+    )
 
 
 def status(**more: Any) -> Status:

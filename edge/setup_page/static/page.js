@@ -94,16 +94,16 @@
   }
 
   // One day of one sensor.
-  const chart = document.getElementById("chart");
   const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
-  const draw = async () => {
+  const draw = async (chart) => {
     const answer = await fetch(chart.dataset.series);
     if (!answer.ok) return;
     const series = await answer.json();
     const start = Date.parse(series.start) / 1000;
-    const times = series.values.map((_, at) => start + at * series.resolution_s);
+    const lines = series.values ? [series.values] : [series.measured, series.planned];
+    const times = lines[0].map((_, at) => start + at * series.resolution_s);
     chart.replaceChildren();
-    if (!series.values.some((value) => value !== null)) {
+    if (!lines.flat().some((value) => value !== null)) {
       chart.textContent = chart.dataset.empty;
       return;
     }
@@ -113,7 +113,7 @@
       {
         width: chart.clientWidth,
         height: chart.clientHeight,
-        legend: { show: false },
+        legend: { show: lines.length > 1, live: false },
         cursor: { drag: { x: false, y: false } },
         scales: { x: { time: true } },
         axes: [
@@ -122,19 +122,22 @@
         ],
         series: [
           {},
-          { stroke: colour("--lead"), width: 2, fill: colour("--lead-wash"), points: { show: false }, spanGaps: false },
-        ],
+          {
+            label: chart.dataset.measured,
+            stroke: colour("--lead"), width: 2, fill: colour("--lead-wash"), points: { show: false }, spanGaps: false,
+          },
+          { label: chart.dataset.planned, stroke: colour("--ask"), width: 2, dash: [6, 4], points: { show: false } },
+        ].slice(0, lines.length + 1),
       },
-      [times, series.values],
+      [times, ...lines],
       chart,
     );
   };
-  if (chart) {
-    draw();
-    setInterval(() => document.hidden || draw(), 60000);
-    matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
-    addEventListener("resize", draw);
-  }
+  const drawAll = () => document.querySelectorAll(".chart[data-series]").forEach(draw);
+  drawAll();
+  setInterval(() => document.hidden || drawAll(), 60000);
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", drawAll);
+  addEventListener("resize", drawAll);
 
   // Live values of the map are put beside rows that somebody may be editing.
   const putValues = () => {

@@ -1,0 +1,105 @@
+"""The messages about switching: what each device does now and why, and what a hand may do.
+
+`why` and `outcome` are keys of the page's texts (control.why.…), as decide() says them.
+"""
+
+from datetime import datetime
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from edge.contract import Message
+
+type Name = Annotated[str, Field(min_length=1, max_length=200)]
+type LocalTime = Annotated[str, Field(pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]$")]
+
+LEFT_ALONE_MAX = 4  # stretches a day; a household needs one or two
+
+
+class Stretch(Message):
+    """Local hours [start, end) in which neither limit nor schedule touches a device."""
+
+    start: LocalTime
+    end: LocalTime
+
+
+class ControlledDevice(Message):
+    """A switch, and what is happening to it. Without `is_used` the box never touches it.
+
+    `origin` (hand, limit, schedule) and `why` say by whom and why it is as it is; `until` when that
+    ends. `next_at` is when the answer may be another, `next_off` whether it then goes off.
+    `is_box_timed`: only the box can bring it back, which needs `consent`.
+    """
+
+    key: str
+    name: str
+    is_used: bool
+    is_on: bool | None
+    power_w: float | None
+    is_away: bool
+    origin: str
+    why: str
+    until: datetime | None
+    next_at: datetime | None
+    next_off: bool | None
+    trouble: str
+    is_box_timed: bool
+    consent: bool
+    nominal_power_w: float
+    away_longest_min: int
+    rest_shortest_min: int
+    left_alone: list[Stretch]
+
+
+class ControlView(Message):
+    """`schedule_age_s`: since FlexMeasures was last heard on schedules; None where unused."""
+
+    devices: list[ControlledDevice]
+    schedule_age_s: float | None
+
+
+class HandRequest(Message):
+    """Somebody at the page: off for so many minutes, or (0) give it back."""
+
+    device: Name
+    minutes: Literal[0, 5, 15, 30, 60]
+
+
+class ControlRequest(Message):
+    """How far the box may go with one switch."""
+
+    device: Name
+    is_used: bool
+    consent: bool
+    nominal_power_w: Annotated[float, Field(gt=0, le=50_000)]
+    away_longest_min: Annotated[int, Field(ge=1, le=24 * 60)]
+    rest_shortest_min: Annotated[int, Field(ge=0, le=24 * 60)]
+    left_alone: Annotated[list[Stretch], Field(max_length=LEFT_ALONE_MAX)]
+
+
+class CommandView(Message):
+    """One act: who wanted it, from when to when, and what came of it."""
+
+    device: str
+    name: str
+    origin: str
+    why: str
+    at: datetime
+    until: datetime | None
+    outcome: str
+
+
+class ControlHistory(Message):
+    """The newest first."""
+
+    commands: list[CommandView]
+
+
+class PlanSeries(Message):
+    """What FlexMeasures planned beside what was measured, in `unit`; None where there is none."""
+
+    start: datetime
+    resolution_s: int
+    unit: str
+    planned: list[float | None]
+    measured: list[float | None]
