@@ -7,11 +7,13 @@ shell on a port that no board has. One emulator at a time: two would starve each
 import contextlib
 import re
 import shutil
+import signal
 import socket
 import subprocess
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Self
 
@@ -19,6 +21,7 @@ IMAGES = Path(__file__).parents[2] / "build" / "image"
 FIRST_AT = 4 * 1024 * 1024  # where the card's first partition begins
 SYSTEM_PARTITIONS = {2: "a", 3: "b"}
 
+STICK_DEVICE = "usb-serial,id=stick,chardev=stick,always-plugged=on"
 BOOT_PATIENCE_S = 600.0  # an emulated board is some twenty times slower than a real one
 SHELL_PATIENCE_S = 120.0
 _POLL_S = 0.2
@@ -176,7 +179,7 @@ class Machine:
     def _board(self) -> list[str]:
         return [
             *("-M", "virt", "-cpu", "cortex-a72", "-smp", "2", "-m", str(self.memory_mib)),
-            *("-accel", "tcg,thread=multi", "-display", "none", "-monitor", "none", "-no-reboot"),
+            *("-accel", "tcg,thread=multi", "-display", "none", "-no-reboot"),
         ]
 
     def _devices(self, shell: Path) -> list[str]:
@@ -189,12 +192,13 @@ class Machine:
             *("-device", "virtio-net-pci,netdev=lan,romfile="),
             *("-device", "virtio-rng-pci", "-device", "i6300esb", "-device", "qemu-xhci"),
             *("-serial", f"file:{self.console_file}"),
+            *("-monitor", f"unix:{self.folder / 'monitor'},server=on,wait=off"),
             *("-chardev", f"socket,id=shell,path={shell},server=on,wait=off"),
             *("-device", "virtio-serial-pci", "-device", "virtconsole,chardev=shell"),
         ]
         if self.stick is not None:
             wanted += ["-chardev", f"serial,id=stick,path={self.stick}"]
-            wanted += ["-device", "usb-serial,chardev=stick,always-plugged=on"]
+            wanted += ["-device", STICK_DEVICE]
         return [*wanted, *self.more_devices]
 
     # --- what a person does -----------------------------------------------------------------------
@@ -231,6 +235,34 @@ class Machine:
         how = self.wait_ended(patience_s)
         self.power_on()
         return how
+
+    def pull_the_stick(self) -> None:
+        self._monitor("device_del stick")
+
+    def plug_the_stick(self) -> None:
+        self._monitor(f"device_add {STICK_DEVICE}")
+
+    @contextlib.contextmanager
+    def frozen(self) -> Iterator[None]:
+        """The emulator stands still: its card is as a power cut at this moment leaves it."""
+        assert self._qemu is not None
+        self._qemu.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self._qemu.send_signal(signal.SIGCONT)
+
+    def _monitor(self, command: str) -> None:
+        with socket.socket(socket.AF_UNIX) as monitor:
+            monitor.settimeout(30)
+            monitor.connect(str(self.folder / "monitor"))
+            said = b""
+            for line in (b"", command.encode() + b"\n"):
+                monitor.sendall(line)
+                said = b""
+                while not said.endswith(b"(qemu) "):
+                    said += monitor.recv(4096)
+        assert b"Error" not in said, said.decode(errors="replace")
 
     # --- what is seen from outside ----------------------------------------------------------------
 
