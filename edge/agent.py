@@ -33,6 +33,7 @@ from edge.intake import ReadingIntake
 from edge.model import DeviceState
 from edge.plausibility import Limits
 from edge.preset import PresetAccount, take_preset
+from edge.signs import Signs
 from edge.stick_watch import StickWatch
 from edge.store.buffer import Buffer
 from edge.store.database import Database
@@ -162,6 +163,14 @@ class Agent:
                 end,
             )
         )
+        self.signs = Signs(
+            config.runtime_dir,
+            clock,
+            self.health,
+            self.page.access.is_claimed,
+            lambda: self.account.paired.url if self.account.paired else None,
+            lambda: False,
+        )
 
     @classmethod
     async def open(cls, config: Config, end: Callable[[], None]) -> "Agent":
@@ -229,6 +238,7 @@ class Agent:
             "intake": self.intake.run,
             "account": self.account.run,
             "preset": self.preset.run,
+            "signs": self.signs.run,
             "slots": self.due.run,
             "shipping": self.shipping.run,
             "network": self.page.network.run,
