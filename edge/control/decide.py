@@ -19,6 +19,9 @@ from edge.model import Interval, Origin, Plan
 # What only the box can bring back may stay away this long, whoever asks: a dead box is found by
 # then, and a freezer survives it.
 BOX_TIMED_MAX = timedelta(hours=2)
+# A limit of half an hour is seen seconds after it began and is a hold of half an hour all the same:
+# the box brings the device back on time; only where the box is dead it comes so much later.
+HOLD_GRACE = timedelta(seconds=30)
 SHORTEST_AWAY = timedelta(seconds=30)  # less than this is radio traffic, not flexibility
 
 
@@ -55,10 +58,11 @@ class Controllable:
         return min(self.away_longest, BOX_TIMED_MAX) if self.is_box_timed else self.away_longest
 
     def hold(self, wanted: timedelta) -> timedelta | None:
-        """The longest of its own holds that ends no later than wanted."""
+        """The longest of its own holds that ends no later than wanted, give or take HOLD_GRACE."""
         if self.is_box_timed:
             return None
-        return max((hold for hold in self.own_timers if hold <= wanted), default=None)
+        longest = wanted + HOLD_GRACE
+        return max((hold for hold in self.own_timers if hold <= longest), default=None)
 
 
 @dataclass(frozen=True, slots=True)
