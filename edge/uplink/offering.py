@@ -2,14 +2,15 @@
 
 Without an answer nothing is settled, and before slots that may have arrived are offered again the
 server is asked what it holds: storing known values again costs it fifty times as much. A refused
-batch is halved until the guilty slot is alone; a sensor that refuses one value after the other is
-left alone itself.
+batch is halved until the guilty slot is alone, and so is one on which the server fails again and
+again while it takes others; a sensor that refuses one value after the other is left alone itself.
 """
 
 import logging
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
+from http import HTTPStatus
 from math import isclose
 from typing import Protocol
 
@@ -28,6 +29,7 @@ JOBS_OPEN_MAX = 20  # beyond it the server's worker is the bottleneck, not we
 JOB_POLL_EVERY = timedelta(seconds=5)
 JOB_FAILED_PAUSE = timedelta(minutes=5)  # trouble of the server's own
 REJECTS_IN_A_ROW_MAX = 4  # then it is the sensor that is refused, not its values
+FAILURES_IN_A_ROW_MAX = 3  # of the server on one sensor; then a value may be what it fails on
 SENSOR_PAUSE = timedelta(hours=1)  # a person must act; one look an hour finds out that they did
 
 _TOLERANCE = 1e-9  # the server keeps doubles; only their decimal notation may differ
@@ -54,6 +56,8 @@ class Offering:
         self._accepted = accepted
         self._answered: set[int] = set()  # sensors of which no post is in doubt
         self._rejects: Counter[int] = Counter()  # in a row, by sensor
+        self._failures: Counter[int] = Counter()  # of the server, in a row, by sensor
+        self._took_others: set[int] = set()  # sensors it fails on, while it took another's slots
         self._paused_ms: dict[int, int] = {}  # sensors that take nothing, until when
         self._jobs_asked_ms: int | None = None
         self.jobs_open = 0
@@ -74,8 +78,12 @@ class Offering:
         """Offer slots of one sensor. Raises Unreachable, Refused, Malformed: nothing is settled."""
         if sensor.sensor_id not in self._answered:
             rows = await self._settle_arrived(server, sensor, rows)
-        if rows:
+        if not rows:
+            return
+        if self._failures[sensor.sensor_id] < FAILURES_IN_A_ROW_MAX:
             await self._post(server, sensor, rows)
+        else:
+            await self._find_fatal(server, sensor, rows, sure=sensor.sensor_id in self._took_others)
 
     async def ask_jobs(self, server: Server, sensors: Mapping[int, Sensor]) -> None:
         """Learn how posts ended that the server took without storing them at once."""
@@ -110,8 +118,10 @@ class Offering:
         except Away as problem:
             if problem.may_have_arrived:
                 self._answered.discard(sensor.sensor_id)
+            self._failures[sensor.sensor_id] += _is_failure(problem)
             await self._outbox.posted(row_ids)
             raise
+        self._failures[sensor.sensor_id] = 0
         if posted.job is not None:
             self.jobs_open += 1
             await self._outbox.posted(row_ids, posted.job)
@@ -128,6 +138,31 @@ class Offering:
         for half in (rows[:middle], rows[middle:]):
             if half and sensor.sensor_id not in self.paused():
                 await self._post(server, sensor, half, is_part=True)
+
+    async def _find_fatal(
+        self, server: Server, sensor: Sensor, rows: Sequence[OutboxSlot], *, sure: bool
+    ) -> None:
+        """Find the slots the server fails on. Only one that takes others (`sure`) is to be
+        believed: where it fails on all, nothing is settled and the sensor waits a while."""
+        middle = (len(rows) + 1) // 2
+        failed: list[tuple[Sequence[OutboxSlot], Away]] = []
+        halves = [half for half in (rows[:middle], rows[middle:]) if half]
+        for half in halves:
+            try:
+                await self._post(server, sensor, half, is_part=True)
+            except Away as problem:
+                if not _is_failure(problem):
+                    raise
+                failed.append((half, problem))
+        if len(failed) == len(halves) and not sure:
+            self._pause(sensor, str(failed[0][1]), JOB_FAILED_PAUSE)
+            raise failed[0][1]
+        for half, why in failed:
+            if len(half) == 1:
+                reason = f"FlexMeasures fails on it: {why}"
+                await self._settle(sensor, {half[0].row_id: (Verdict.REJECT, reason)})
+            else:
+                await self._find_fatal(server, sensor, half, sure=True)
 
     async def _settle_arrived(
         self, server: Server, sensor: Sensor, rows: Sequence[OutboxSlot]
@@ -152,6 +187,8 @@ class Offering:
         reasons = [reason for verdict, reason in verdicts.values() if verdict is Verdict.REJECT]
         if accepted:
             self._accepted(accepted)
+            self._took_others |= {each for each, times in self._failures.items() if times}
+            self._took_others.discard(sensor.sensor_id)
             self._rejects[sensor.sensor_id] = 0
             self.refused.pop(sensor.sensor_id, None)
         self._rejects[sensor.sensor_id] += len(reasons)
@@ -184,6 +221,11 @@ class Offering:
         log.warning("sensor %d %r takes nothing: %s", sensor.sensor_id, sensor.name, reason)
         self.refused[sensor.sensor_id] = reason
         self._paused_ms[sensor.sensor_id] = self._clock.boottime_ms() + _ms(pause)
+
+
+def _is_failure(problem: Away) -> bool:
+    """A server that broke over a request, rather than one that is away."""
+    return problem.status == HTTPStatus.INTERNAL_SERVER_ERROR
 
 
 def _is_same(stored: float | None, row: OutboxSlot) -> bool:

@@ -26,6 +26,7 @@ class FakeServer:
         self.posts: list[tuple[int, list[datetime]]] = []
         self.questions = 0
         self.poison: set[float] = set()
+        self.fatal: set[float] = set()
         self.in_jobs = False
         self.jobs: dict[str, tuple[JobState, Sensor, Sequence[OutboxSlot]]] = {}
         self.trouble: Callable[[int], Exception | None] = lambda _: None
@@ -39,6 +40,8 @@ class FakeServer:
             job = f"job-{len(self.jobs)}"
             self.jobs[job] = (JobState(JobEnd.OPEN), sensor, slots)
             return Posted({}, job=job)
+        if any(row.slot.value in self.fatal for row in slots):
+            raise Away("it broke", may_have_arrived=True, status=500)
         if any(row.slot.value in self.poison for row in slots):
             if len(slots) > 1:
                 return Posted({}, split=True)

@@ -1,3 +1,4 @@
+from contextlib import suppress
 from datetime import timedelta
 
 import pytest
@@ -72,6 +73,50 @@ async def test_refused_batch_is_halved_until_the_guilty_slot_is_alone(
     assert (rejected.slot.start, rejected.reason) == (starts[73], "no such value")
     assert len(server.posts) <= 1 + 2 * 8  # 200 slots are halved eight times
     assert await box.waiting() == 0
+
+
+async def ship_until_settled(box: Box, rounds: int) -> None:
+    """As the supervisor does: a failed round is followed by another one."""
+    for _ in range(rounds):
+        with suppress(Unreachable):
+            await box.ship(timedelta(minutes=30))
+
+
+async def test_value_on_which_the_server_breaks_does_not_hold_up_the_others(
+    box: Box, server: FakeServer
+) -> None:
+    starts = await box.due(200, until=NOON - DAY)
+    server.fatal = {74.0, 75.0}
+    await ship_until_settled(box, 6)
+    assert box.held() == starts[:73] + starts[75:]
+    rejected = {row.slot.start for row in await box.outbox.rejected(10)}
+    assert rejected == set(starts[73:75])
+    assert await box.waiting() == 0
+
+
+async def test_single_value_on_which_the_server_breaks_holds_up_no_other_sensor(
+    box: Box, server: FakeServer
+) -> None:
+    await box.due(1, until=NOON - DAY)
+    server.fatal = {1.0}
+    await ship_until_settled(box, 6)
+    assert await box.waiting() == 1  # so far it may be the server
+    others = await box.due(10, sensor_id=2, until=NOON - DAY, value=1000.0)
+    await ship_until_settled(box, 6)
+    assert box.held(2) == others
+    assert (await box.outbox.counts()).rejected_total == 1
+    assert await box.waiting() == 0
+
+
+async def test_server_that_breaks_on_everything_loses_nothing(box: Box, server: FakeServer) -> None:
+    starts = await box.due(50, until=NOON - DAY)
+    server.fatal = {1.0 + n for n in range(50)}
+    await ship_until_settled(box, 12)
+    assert (await box.outbox.counts()).rejected_total == 0
+    assert await box.waiting() == 50
+    server.fatal = set()
+    await ship_until_settled(box, 1)
+    assert box.held() == starts
 
 
 async def test_rejected_slot_is_never_offered_again(box: Box, server: FakeServer) -> None:
