@@ -16,6 +16,7 @@ from pathlib import Path
 from aiohttp import web
 
 from edge import __version__
+from edge.agent_api.control_room import ControlRoom
 from edge.agent_api.door import answer, application, asked, serve
 from edge.agent_api.page_door import PageDoor, Parts
 from edge.agent_api.reset import forget_password_if_wished, wipe_if_wished
@@ -24,6 +25,9 @@ from edge.clock import SystemClock
 from edge.config import Config
 from edge.contract import Done, PairAnswer, PairRequest
 from edge.contract.setup import FamilyRequest
+from edge.control.carry_out import CarryOut
+from edge.control.ledger import Ledger
+from edge.control.steering import Steering
 from edge.credentials import Credentials, machine_key
 from edge.devices import load
 from edge.errors import ConfigFault
@@ -36,6 +40,7 @@ from edge.preset import PresetAccount, take_preset
 from edge.signs import Signs
 from edge.stick_watch import StickWatch
 from edge.store.buffer import Buffer
+from edge.store.commands import CommandTable
 from edge.store.database import Database
 from edge.store.outbox import Outbox
 from edge.store.settings import Events, Settings, open_state
@@ -43,8 +48,10 @@ from edge.supervise import Job, keep_running, prove_alive, tell_systemd
 from edge.uplink.account import Account
 from edge.uplink.box_health import BoxHealth, Vitals
 from edge.uplink.due import DueSlots
+from edge.uplink.flexibility import Followed
 from edge.uplink.pacing import Pacing
 from edge.uplink.pairing import SiteWish
+from edge.uplink.schedules import Schedules
 from edge.uplink.shipping import Shipping
 
 log = logging.getLogger(__name__)
@@ -81,6 +88,7 @@ class Agent:
         outbox: Outbox,
         state: Database,
         settings: Settings,
+        commands: CommandTable,
         identity: str,
         end: Callable[[], None],
     ) -> None:
@@ -121,18 +129,44 @@ class Agent:
             commit_every=config.buffer.commit_every,
             limits=limits,
         )
+        pacing = Pacing(
+            identity,
+            upload_every=timedelta(seconds=config.flexmeasures.upload_every_s),
+            backfill_spread_max=timedelta(seconds=config.flexmeasures.backfill_spread_s),
+        )
         self.shipping = Shipping(
             outbox,
             self.account.server,
             self.account.sensors,
             clock,
-            Pacing(
-                identity,
-                upload_every=timedelta(seconds=config.flexmeasures.upload_every_s),
-                backfill_spread_max=timedelta(seconds=config.flexmeasures.backfill_spread_s),
-            ),
+            pacing,
             beat=self._box_health(identity).beat if config.flexmeasures.box_health else None,
         )
+        self.carry_out = CarryOut(Ledger(commands), self.families.switches, clock, self.health)
+        self.steering = Steering(
+            settings, self.carry_out, self.families.devices, clock, self.health, self.events.add
+        )
+        self.schedules = Schedules(
+            self.account,
+            settings,
+            self._followed,
+            self.steering.take_plan,
+            self.steering.heard,
+            clock,
+            pacing,
+            poll_every=timedelta(seconds=config.flexmeasures.poll_every_s),
+        )
+        control = ControlRoom(
+            self.steering,
+            self.carry_out,
+            self.schedules,
+            self.families,
+            self.intake,
+            self.account,
+            outbox,
+            clock,
+        )
+        self._control_routes = control.routes
         self.desk = StatusDesk(
             config,
             clock,
@@ -145,6 +179,7 @@ class Agent:
             self.account,
             self.shipping,
             self.stick_watch,
+            control.status,
         )
         self.page = PageDoor(
             Parts(
@@ -160,6 +195,7 @@ class Agent:
                 self.account,
                 outbox,
                 self.desk,
+                control,
                 end,
             )
         )
@@ -198,11 +234,14 @@ class Agent:
             await Outbox.open(buffer),
             state,
             settings,
+            await CommandTable.open(state),
             await _identity(settings),
             end,
         )
         await agent.intake.restore()
         await agent.account.restore()
+        await agent.steering.restore()
+        await agent.schedules.restore()
         return agent
 
     async def run(self, stopped: asyncio.Event) -> None:
@@ -229,6 +268,7 @@ class Agent:
     async def close(self) -> None:
         """Commit what was read and leave both files."""
         await self.intake.save()
+        await self.carry_out.write_now()
         await self.buffer.close()
         await self.state.close()
 
@@ -241,6 +281,8 @@ class Agent:
             "signs": self.signs.run,
             "slots": self.due.run,
             "shipping": self.shipping.run,
+            "control": self.steering.run,
+            "schedules": self.schedules.run,
             "network": self.page.network.run,
             **({"stick": self.stick_watch.run} if self.config.zwave.enabled else {}),
         }
@@ -248,6 +290,13 @@ class Agent:
     def _has_zwave(self) -> bool:
         family = self.families.running("zwave")
         return family is not None and bool(family.status().connected)  # type: ignore[attr-defined]
+
+    def _followed(self) -> dict[str, Followed]:
+        names = {device.key: device.name for device in self.families.devices()}
+        return {
+            key: Followed(key, names.get(key) or key, device.nominal_power_w)
+            for key, device in self.steering.devices().items()
+        }
 
     def _box_health(self, identity: str) -> BoxHealth:
         account = self.account
@@ -277,6 +326,7 @@ class Agent:
             web.get("/status", self._status),
             web.post("/flexmeasures/pair", self._pair),
             web.post("/flexmeasures/map", self._map),
+            *self._control_routes(),
             web.put("/families/{name}", self._use),
         ]
 

@@ -66,6 +66,7 @@ class FlexMeasuresConfig(_Section):
     box_health: bool = True  # the box reports its own health as an asset of its own
     upload_every_s: Annotated[float, Field(ge=5, le=3600)] = 300
     backfill_spread_s: Annotated[float, Field(ge=0, le=3600)] = 900
+    poll_every_s: Annotated[float, Field(ge=5, le=300)] = 30  # limits; schedules every other time
     # The simulated house serves FlexMeasures on loopback. No image carries this.
     allow_loopback: bool = False
 

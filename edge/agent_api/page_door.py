@@ -9,6 +9,7 @@ from aiohttp import web
 
 from edge.agent_api.access import Access
 from edge.agent_api.care_room import CareRoom
+from edge.agent_api.control_room import ControlRoom
 from edge.agent_api.door import application
 from edge.agent_api.entrance import Entrance, session_needed
 from edge.agent_api.flexmeasures_room import FlexMeasuresRoom
@@ -53,6 +54,7 @@ class Parts:
     account: Account
     outbox: Outbox
     desk: StatusDesk
+    control: ControlRoom
     end: Callable[[], None]
 
 
@@ -96,6 +98,7 @@ class PageDoor:
             ),
             self.network,
             self._map,
+            of.control,
             LiveRoom(self._map, of.account, of.intake, of.outbox, of.desk, of.clock),
             CareRoom(
                 of.config.state_dir,
@@ -150,7 +153,9 @@ class PageDoor:
         await self._parts.events.add(kind, text, dict(detail))
 
 
-type _Room = FlexMeasuresRoom | MetersRoom | NetworkRoom | MapRoom | LiveRoom | CareRoom
+type _Room = (
+    ControlRoom | FlexMeasuresRoom | MetersRoom | NetworkRoom | MapRoom | LiveRoom | CareRoom
+)
 
 
 def page_application(

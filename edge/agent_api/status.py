@@ -1,5 +1,7 @@
 """Gathers what every part knows into one Status."""
 
+from collections.abc import Callable
+
 from edge import __version__
 from edge.clock import Clock
 from edge.config import Config
@@ -7,6 +9,7 @@ from edge.contract import (
     BufferStatus,
     ChannelStatus,
     ClockStatus,
+    ControlStatus,
     DeviceStatus,
     FlexMeasuresStatus,
     PartStatus,
@@ -47,6 +50,7 @@ class StatusDesk:
         account: Account,
         shipping: Shipping,
         stick_watch: StickWatch,
+        control: Callable[[], ControlStatus],
     ) -> None:
         self._config = config
         self._clock = clock
@@ -59,6 +63,7 @@ class StatusDesk:
         self._account = account
         self._shipping = shipping
         self._stick_watch = stick_watch
+        self._control = control
 
     async def status(self) -> Status:
         """Everything, now."""

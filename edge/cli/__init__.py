@@ -1,4 +1,4 @@
-"""The commands of the box: edge agent | setup-page | status | check | pair.
+"""The commands of the box: edge agent | setup-page | status | check | pair | curtail | give-back.
 
 Imports lazily: `edge status` must not load what the agent needs. Errors are one line on standard
 error that says what to do, and exit code 1 (2 for a wrong command line).
@@ -63,6 +63,15 @@ def _parser() -> argparse.ArgumentParser:
         "--allow-private", action="store_true", help="the server stands in this house"
     )
     pair.set_defaults(run=_pair)
+
+    curtail = commands.add_parser("curtail", help="switch a device off for a while, and on again")
+    curtail.add_argument("device", help="its name or key, as edge status shows it")
+    curtail.add_argument("duration", help="as 30 (minutes), 30m, 1h or PT30M")
+    curtail.set_defaults(run=_curtail)
+
+    give_back = commands.add_parser("give-back", help="let limit and schedule count again")
+    give_back.add_argument("device", help="its name or key, as edge status shows it")
+    give_back.set_defaults(run=_give_back)
     return parser
 
 
@@ -128,4 +137,29 @@ def _pair(chosen: argparse.Namespace) -> int:
     socket = load(_config_path(chosen)).own_socket
     answer = ask(socket, "POST", "/flexmeasures/pair", PairAnswer, request)
     print(f"paired with FlexMeasures {answer.server_version}; {answer.sensors} sensors are fed")
+    return 0
+
+
+def _curtail(chosen: argparse.Namespace) -> int:
+    from edge.cli.door import ask
+    from edge.cli.duration import minutes_from
+    from edge.config import load
+    from edge.contract.control import CurtailAnswer, CurtailRequest
+
+    request = CurtailRequest(device=chosen.device, minutes=minutes_from(chosen.duration))
+    socket = load(_config_path(chosen)).own_socket
+    answer = ask(socket, "POST", "/control/curtail", CurtailAnswer, request)
+    print(f"{answer.name} is curtailed until {answer.until:%H:%M:%S} UTC")
+    return 0
+
+
+def _give_back(chosen: argparse.Namespace) -> int:
+    from edge.cli.door import ask
+    from edge.config import load
+    from edge.contract import Done
+    from edge.contract.control import DeviceRequest
+
+    request = DeviceRequest(device=chosen.device)
+    socket = load(_config_path(chosen)).own_socket
+    print(ask(socket, "POST", "/control/give-back", Done, request).text)
     return 0

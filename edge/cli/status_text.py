@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from datetime import datetime
 
-from edge.contract import ChannelStatus, DeviceStatus, Status
+from edge.contract import ChannelStatus, DeviceStatus, Status, SteeredStatus
 
 
 def as_text(status: Status) -> str:
@@ -29,6 +29,7 @@ def _lines(status: Status) -> Iterator[str]:
     yield ""
     yield from _buffer(status)
     yield from _flexmeasures(status, now)
+    yield from _control(status)
     for aside in status.set_aside:
         yield f"set aside     {aside.channel} = {aside.value:.9g}: {aside.reason}"
     for rejected in status.rejected:
@@ -83,6 +84,38 @@ def _flexmeasures(status: Status, now: datetime) -> Iterator[str]:
         yield f"              {server.last_error}"
     if server.advice:
         yield f"              → {server.advice}"
+
+
+def _control(status: Status) -> Iterator[str]:
+    control = status.control
+    if control is None or not control.devices:
+        return
+    yield ""
+    for each in control.devices:
+        by = f" by {each.by}" if each.by and each.state != "normal" else ""
+        until = f" until {each.until:%H:%M:%S}" if each.until else ""
+        yield f"control       {each.name}: {_state(each)}{by}{until} ({each.why_text})"
+        if each.next_at:
+            then = "leaves its normal state" if each.next_away else "comes back"
+            yield f"              next: {then} at {each.next_at:%Y-%m-%d %H:%M}"
+        if each.hand_until:
+            yield f"              a hand's wish counts until {each.hand_until:%H:%M:%S}"
+        if each.trouble:
+            yield f"              {each.trouble}"
+    if control.flexmeasures_silent_s > control.lease_s:
+        silent = _span(control.flexmeasures_silent_s)
+        yield f"              FlexMeasures was silent for {silent}: no plan counts any more"
+    yield from (f"              {note}" for note in control.notes)
+
+
+def _state(each: SteeredStatus) -> str:
+    away = "off" if each.normal_on else "on"
+    return {
+        "normal": "on" if each.normal_on else "off",
+        "leaving": f"told to switch {away}",
+        "away": away,
+        "returning": f"told to switch {'on' if each.normal_on else 'off'} again",
+    }[each.state]
 
 
 def _span(seconds: float) -> str:

@@ -5,6 +5,7 @@ measures stands in its name. A message never holds a secret on its way out of th
 """
 
 from datetime import datetime
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
@@ -108,6 +109,38 @@ class RejectedSlotStatus(Message):
     reason: str
 
 
+class SteeredStatus(Message):
+    """A controllable device now. `state`: normal, leaving (told, not yet seen there), away,
+    returning (told, not yet seen back). `by`: hand, limit, schedule or nobody. `why` is a key,
+    `why_text` the sentence. `next_away`: whether it then leaves its normal state."""
+
+    key: str
+    name: str
+    state: Literal["normal", "leaving", "away", "returning"]
+    normal_on: bool
+    by: str | None
+    why: str
+    why_text: str
+    until: datetime | None
+    next_at: datetime | None
+    next_away: bool | None
+    next_by: str | None
+    hand_until: datetime | None
+    hand_at_device: bool
+    is_box_timed: bool
+    away_longest_minutes: float
+    trouble: str
+
+
+class ControlStatus(Message):
+    """`flexmeasures_silent_s` against `lease_s`: where it is longer, plans count no more."""
+
+    devices: list[SteeredStatus]
+    flexmeasures_silent_s: float
+    lease_s: float
+    notes: list[str]
+
+
 class Status(Message):
     """Everything `edge status --json` prints."""
 
@@ -125,6 +158,7 @@ class Status(Message):
     flexmeasures: FlexMeasuresStatus
     rejected: list[RejectedSlotStatus]
     counts: dict[str, int]
+    control: ControlStatus | None = None
 
 
 class PairRequest(Message):

@@ -51,11 +51,23 @@ class ControlledDevice(Message):
     left_alone: list[Stretch]
 
 
+class TriggerView(Message):
+    """How the box asks for schedules itself; None in its place: others make them."""
+
+    price_sensor_id: int
+    worth_per_kwh: float
+    every_minutes: float
+    horizon_hours: float
+
+
 class ControlView(Message):
-    """`schedule_age_s`: since FlexMeasures was last heard on schedules; None where unused."""
+    """`schedule_age_s`: since FlexMeasures was last heard on schedules; None where unused.
+    `notes` are sentences a person should know: a schedule that cannot be, a sensor refused."""
 
     devices: list[ControlledDevice]
     schedule_age_s: float | None
+    notes: list[str] = Field(default_factory=list)
+    triggers: TriggerView | None = None
 
 
 class HandRequest(Message):
@@ -75,6 +87,41 @@ class ControlRequest(Message):
     away_longest_min: Annotated[int, Field(ge=1, le=24 * 60)]
     rest_shortest_min: Annotated[int, Field(ge=0, le=24 * 60)]
     left_alone: Annotated[list[Stretch], Field(max_length=LEFT_ALONE_MAX)]
+    normal_on: bool = True
+    off_power_w: Annotated[float, Field(ge=0, le=50_000)] = 0.0
+    timezone: Annotated[str, Field(max_length=60)] = ""  # of left_alone; empty: the box's own
+
+
+class CurtailRequest(Message):
+    """`edge curtail`: `device` is a key or a name; `away` false: its normal state for so long."""
+
+    device: Name
+    minutes: Annotated[float, Field(gt=0, le=720)]
+    away: bool = True
+
+
+class CurtailAnswer(Message):
+    """`until` may be sooner than asked: the device's own limits hold for a hand too."""
+
+    device: str
+    name: str
+    until: datetime
+
+
+class DeviceRequest(Message):
+    """`edge give-back`: `device` is a key or a name."""
+
+    device: Name
+
+
+class TriggerRequest(Message):
+    """Have the box ask FlexMeasures for schedules itself: by the prices of this sensor, a kWh being
+    worth so much (in its currency) to the household."""
+
+    price_sensor_id: int
+    worth_per_kwh: Annotated[float, Field(gt=0, lt=1)]
+    every_minutes: Annotated[float, Field(ge=15, le=1440)] = 60.0
+    horizon_hours: Annotated[float, Field(ge=1, le=48)] = 24.0
 
 
 class CommandView(Message):

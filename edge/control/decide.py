@@ -22,6 +22,7 @@ BOX_TIMED_MAX = timedelta(hours=2)
 # A limit of half an hour is seen seconds after it began and is a hold of half an hour all the same:
 # the box brings the device back on time; only where the box is dead it comes so much later.
 HOLD_GRACE = timedelta(seconds=30)
+_STEPS_MAX = 400  # boundaries of a day's plans that next_change() looks at
 SHORTEST_AWAY = timedelta(seconds=30)  # less than this is radio traffic, not flexibility
 
 
@@ -93,6 +94,11 @@ WHY = {
     "resting": "it came back only a short while ago",
     "longest": "it has been away as long as it may",
     "too_short": "what is left of it is too short to switch for",
+    "by_hand": "somebody switched it by hand",
+    "over": "its time is over",
+    "forbidden": "it may be switched no longer",
+    "too_late": "the card was too slow; it was not switched",
+    "restarted_without_time": "the box restarted and did not know the time",
 }
 
 
@@ -113,6 +119,24 @@ def decide(
         wanted = _end_of_run(device, plan, interval)
         return _within_limits(device, origin, wanted, past, now, next_boundary)
     return Decision(None, None, "nobody", next_boundary)
+
+
+def next_change(
+    device: Controllable, plans: Mapping[Origin, Plan], past: Past, now: datetime
+) -> tuple[datetime, Decision] | None:
+    """When the device will leave its normal state, or come back, as far as is known; and why."""
+    decision = decide(device, plans, past, now)
+    if decision.away_until is not None:
+        back_at = decision.away_until
+        return back_at, decide(device, plans, Past(back_since=back_at), back_at)
+    for _ in range(_STEPS_MAX):
+        if decision.look_again is None:
+            return None
+        moment = decision.look_again
+        decision = decide(device, plans, past, moment)
+        if decision.away_until is not None:
+            return moment, decision
+    return None
 
 
 def _asks_away(device: Controllable, origin: Origin, interval: Interval) -> bool | None:

@@ -192,9 +192,11 @@ class FlexMeasures:
         attributes: Mapping[str, object] | None = None,
         external_id: str | None = None,
         shown: Sequence[int] = (),
+        flex_model: Mapping[str, object] | None = None,
+        flex_context: Mapping[str, object] | None = None,
     ) -> RemoteAsset:
         """Change an asset; attributes are added to those it has, `shown` are the sensors that its
-        pages show."""
+        pages show, flex-model and flex-context what whoever triggers a schedule finds there."""
         body: dict[str, object] = {}
         if attributes is not None:
             body["attributes"] = json.dumps({**asset.attributes, **attributes})
@@ -202,6 +204,10 @@ class FlexMeasures:
             body["external_id"] = external_id
         if shown:
             body["sensors_to_show"] = json.dumps(list(shown))
+        if flex_model is not None:
+            body["flex_model"] = json.dumps(dict(flex_model))
+        if flex_context is not None:
+            body["flex_context"] = json.dumps(dict(flex_context))
         path = f"{_V3}/assets/{asset.asset_id}"
         return asset_from((await self._session.ask("PATCH", path, body=body)).content)
 

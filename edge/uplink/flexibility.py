@@ -1,0 +1,118 @@
+"""What FlexMeasures says of a device, as plans; what the box says of it, as flex-model. Pure."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from edge.errors import ConfigFault
+from edge.model import Interval, Origin, Plan
+from edge.uplink.remote import Series
+
+LIMIT = "power-limit"  # the sensor's name: who may post to it may curtail the device
+LIMIT_UNIT = "kW"
+LIMIT_RESOLUTION = timedelta(minutes=1)  # "now, for half an hour" begins and ends in its minute
+W_PER_KW = 1000
+# More than consumption is worth to the household anywhere: running above the baseline costs that.
+_ABOVE_BASELINE_PER_KWH = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Followed:
+    """A controllable device as this room needs it."""
+
+    device_key: str
+    name: str
+    nominal_power_w: float
+
+
+@dataclass(frozen=True, slots=True)
+class OwnTriggers:
+    """That the box asks for schedules itself: how often, how far ahead, by which prices, and what
+    a kWh is worth to the household (above that price the device is better off)."""
+
+    every: timedelta
+    horizon: timedelta
+    price_sensor_id: int
+    worth_per_kwh: float
+
+
+def plan_from(origin: Origin, series: Series | None, now: datetime, *, sign: int = 1) -> Plan:
+    """A series in kW as a plan in W: what is over is left out, equal neighbours are one."""
+    if series is None:
+        return Plan(origin, ())
+    step = series.resolution
+    runs: list[Interval] = []
+    for start, value in series.points().items():
+        power_w = sign * value * W_PER_KW + 0.0  # + 0.0: no minus zero
+        last = runs[-1] if runs else None
+        if last is not None and (last.end, last.power_w) == (start, power_w):
+            runs[-1] = Interval(last.start, start + step, power_w)
+        else:
+            runs.append(Interval(start, start + step, power_w))
+    return Plan(origin, tuple(run for run in runs if run.end > now))
+
+
+def flex_model(device: Followed) -> dict[str, object]:
+    """What the device can do, for its asset: consume up to its nominal power, produce nothing."""
+    return {
+        "consumption-capacity": f"{device.nominal_power_w:g} W",
+        "production-capacity": "0 W",
+    }
+
+
+def flex_context(
+    wish: OwnTriggers, devices: Mapping[str, Followed], price_unit: str
+) -> dict[str, object]:
+    """Prices, and the commitment that makes it a trade-off: consuming as usual is worth
+    `worth_per_kwh`, so what is dearer than that is left. (A positive down-price would reward every
+    curtailment, and without a commitment nothing would ever run.)"""
+    currency = price_unit.partition("/")[0]
+    price = {"sensor": wish.price_sensor_id}
+    baseline_w = sum(device.nominal_power_w for device in devices.values())
+    return {
+        "consumption-price": price,
+        "production-price": price,
+        "commitments": [
+            {
+                "name": "comfort",
+                "baseline": f"{baseline_w:g} W",
+                "down-price": f"{-wish.worth_per_kwh:g} {currency}/kWh",
+                "up-price": f"{_ABOVE_BASELINE_PER_KWH:g} {currency}/kWh",
+            }
+        ],
+    }
+
+
+def triggers_to_json(wish: OwnTriggers) -> dict[str, Any]:
+    return {
+        "every_s": wish.every.total_seconds(),
+        "horizon_s": wish.horizon.total_seconds(),
+        "price_sensor_id": wish.price_sensor_id,
+        "worth_per_kwh": wish.worth_per_kwh,
+    }
+
+
+def triggers_from_json(kept: Mapping[str, Any]) -> OwnTriggers:
+    """Raises ConfigFault for what cannot be followed."""
+    wish = OwnTriggers(
+        timedelta(seconds=kept["every_s"]),
+        timedelta(seconds=kept["horizon_s"]),
+        kept["price_sensor_id"],
+        kept["worth_per_kwh"],
+    )
+    faults = []
+    if not timedelta(minutes=15) <= wish.every <= timedelta(days=1):
+        faults.append("a schedule can be asked for every fifteen minutes to once a day")
+    if not timedelta(hours=1) <= wish.horizon <= timedelta(days=2):
+        faults.append("a schedule can reach one to 48 hours ahead")
+    if not 0 < wish.worth_per_kwh < _ABOVE_BASELINE_PER_KWH:
+        faults.append(f"a kWh is worth more than 0 and less than {_ABOVE_BASELINE_PER_KWH:g}")
+    if faults:
+        raise ConfigFault(*faults)
+    return wish
+
+
+def cycle(start: datetime, period: timedelta, phase: timedelta, now: datetime) -> datetime:
+    """The first moment after `now` that lies `phase` behind a multiple of `period` from `start`."""
+    return now + period - (now - start - phase) % period

@@ -1,0 +1,286 @@
+"""The part that runs: who asks what, for how long it counts, and who wins."""
+
+import asyncio
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from edge.control.steering import HAND_AT_DEVICE_HOLDS, LEASE, LOOK_MAX, Steering
+from edge.errors import ConfigFault, Refused
+from edge.model import Interval, Origin, Plan
+from tests.unit.control.box import BOILER, KEY, MINUTE, SECOND, Box
+
+
+class SteeredBox(Box):
+    """A box whose steering is stepped as its loop would."""
+
+    async def start(self) -> None:
+        await super().start()
+        self.steering = Steering(
+            self.settings,
+            self.carry_out,
+            self.switches.devices,
+            self.clock,
+            self.health,
+            self.events.add,
+        )
+        await self.steering.restore()
+
+    def plan(self, origin: Origin, power_w: float, after: timedelta, span: timedelta) -> None:
+        start = self.clock.wall_now() + after
+        self.steering.take_plan(KEY, Plan(origin, (Interval(start, start + span, power_w),)))
+
+    async def pass_time(self, span: timedelta, *, heard: bool = True) -> None:
+        """Step when it is due, for so long."""
+        end_ms = self.clock.boottime_ms() + span // timedelta(milliseconds=1)
+        while self.clock.boottime_ms() < end_ms:
+            if heard:
+                self.steering.heard()
+            rest = await self.steering.step(KEY)
+            left = (end_ms - self.clock.boottime_ms()) * timedelta(milliseconds=1)
+            self.clock.pass_by(min(rest, max(left, timedelta(milliseconds=1))))
+        await self.steering.step(KEY)
+        await self.carry_out.write_now()
+
+
+@pytest.fixture
+async def steered(folder: Path):
+    box = SteeredBox(folder)
+    await box.start()
+    await box.steering.allow(BOILER)
+    yield box
+    await box.crash()
+
+
+async def test_limit_of_half_an_hour_curtails_for_half_an_hour(steered: SteeredBox) -> None:
+    steered.plan(Origin.LIMIT, 0, 10 * MINUTE, 30 * MINUTE)
+    await steered.pass_time(10 * MINUTE)
+    assert not steered.relay.on
+    await steered.pass_time(30 * MINUTE - SECOND)
+    assert not steered.relay.on
+    await steered.pass_time(SECOND)
+    assert steered.relay.on
+
+
+async def test_device_nobody_allowed_is_never_switched(steered: SteeredBox) -> None:
+    await steered.steering.forbid(KEY)
+    steered.plan(Origin.LIMIT, 0, timedelta(0), 30 * MINUTE)
+    await steered.pass_time(30 * MINUTE)
+    assert steered.relay.told == []
+    with pytest.raises(Refused, match="not controllable"):
+        await steered.steering.take_hand(KEY, 5 * MINUTE, away=True)
+
+
+async def test_device_that_is_forbidden_while_it_is_off_comes_back(steered: SteeredBox) -> None:
+    steered.plan(Origin.LIMIT, 0, timedelta(0), 30 * MINUTE)
+    await steered.pass_time(MINUTE)
+    await steered.steering.forbid(KEY)
+    await steered.pass_time(SECOND)
+    assert steered.relay.on
+
+
+async def test_hand_switches_off_for_as_long_as_asked(steered: SteeredBox) -> None:
+    until = await steered.steering.take_hand(KEY, 15 * MINUTE, away=True)
+    assert until == steered.now() + 15 * MINUTE
+    await steered.pass_time(14 * MINUTE)
+    assert not steered.relay.on
+    (each,) = steered.steering.steered()
+    assert each.command is not None
+    assert each.command.origin is Origin.HAND
+    assert each.next_change is not None
+    await steered.pass_time(MINUTE)
+    assert steered.relay.on
+
+
+async def test_hand_that_is_given_back_leaves_the_limit_its_say(steered: SteeredBox) -> None:
+    steered.plan(Origin.LIMIT, 0, timedelta(0), 60 * MINUTE)
+    await steered.steering.take_hand(KEY, 30 * MINUTE, away=False)
+    await steered.pass_time(5 * MINUTE)
+    assert steered.relay.on
+    await steered.steering.give_back(KEY)
+    await steered.pass_time(SECOND)
+    assert not steered.relay.on
+
+
+async def test_hand_s_wish_survives_a_restart(steered: SteeredBox) -> None:
+    await steered.steering.take_hand(KEY, 15 * MINUTE, away=True)
+    await steered.pass_time(5 * MINUTE)
+    await steered.restart()
+    await steered.pass_time(9 * MINUTE)
+    assert not steered.relay.on
+    assert steered.relay.told == [False]
+    await steered.pass_time(2 * MINUTE)
+    assert steered.relay.on
+
+
+async def test_hand_at_the_device_wins_until_given_back(steered: SteeredBox) -> None:
+    steered.plan(Origin.LIMIT, 0, timedelta(0), timedelta(hours=8))
+    await steered.pass_time(MINUTE)
+    steered.relay.on = True  # somebody presses its button
+    await steered.pass_time(HAND_AT_DEVICE_HOLDS - MINUTE)
+    assert steered.relay.on
+    assert steered.relay.told == [False]
+    (each,) = steered.steering.steered()
+    assert each.hand is not None
+    assert each.hand.at_device
+    await steered.steering.give_back(KEY)
+    await steered.pass_time(SECOND)
+    assert not steered.relay.on
+
+
+async def test_hand_at_the_device_counts_down(steered: SteeredBox) -> None:
+    steered.plan(Origin.LIMIT, 0, timedelta(0), timedelta(hours=8))
+    await steered.pass_time(MINUTE)
+    steered.relay.on = True
+    await steered.pass_time(HAND_AT_DEVICE_HOLDS + MINUTE)
+    assert not steered.relay.on
+
+
+async def test_device_that_somebody_switched_off_is_never_switched_on(steered: SteeredBox) -> None:
+    await steered.pass_time(MINUTE)
+    steered.relay.on = False
+    steered.plan(Origin.SCHEDULE, 0, timedelta(0), 30 * MINUTE)
+    await steered.pass_time(60 * MINUTE)
+    assert steered.relay.told == []
+
+
+async def test_killed_agent_goes_on_where_it_was(steered: SteeredBox) -> None:
+    steered.plan(Origin.LIMIT, 0, timedelta(0), 30 * MINUTE)
+    await steered.pass_time(10 * MINUTE)
+    await steered.restart()
+    await steered.pass_time(19 * MINUTE)
+    assert not steered.relay.on
+    await steered.pass_time(2 * MINUTE)
+    assert steered.relay.told == [False, True]
+
+
+async def test_plan_that_is_withdrawn_ends_at_once(steered: SteeredBox) -> None:
+    steered.plan(Origin.LIMIT, 0, timedelta(0), 30 * MINUTE)
+    await steered.pass_time(MINUTE)
+    steered.steering.take_plan(KEY, Plan(Origin.LIMIT, ()))
+    await steered.pass_time(SECOND)
+    assert steered.relay.on
+
+
+async def test_plans_do_not_count_while_the_clock_is_not_trusted(steered: SteeredBox) -> None:
+    steered.clock.trusted = False
+    steered.plan(Origin.LIMIT, 0, timedelta(0), 30 * MINUTE)
+    await steered.pass_time(5 * MINUTE)
+    assert steered.relay.told == []
+    await steered.steering.take_hand(KEY, 5 * MINUTE, away=True)
+    await steered.pass_time(MINUTE)
+    assert not steered.relay.on
+
+
+async def test_clock_that_is_set_is_noticed_within_seconds(steered: SteeredBox) -> None:
+    steered.plan(Origin.LIMIT, 0, timedelta(hours=1), 30 * MINUTE)
+    await steered.pass_time(MINUTE)
+    steered.clock.step_wall(timedelta(hours=1))
+    await steered.pass_time(LOOK_MAX)
+    assert not steered.relay.on
+
+
+async def test_limits_that_make_no_sense_are_all_named(steered: SteeredBox) -> None:
+    with pytest.raises(ConfigFault) as problem:
+        await steered.steering.allow(
+            replace(BOILER, nominal_power_w=-1, timezone="Mars/Crater", away_longest=timedelta(0))
+        )
+    assert len(problem.value.faults) == 4
+
+
+async def test_what_was_allowed_survives_a_restart(steered: SteeredBox) -> None:
+    await steered.restart()
+    assert steered.steering.devices() == {KEY: BOILER}
+
+
+async def test_one_device_that_does_not_answer_holds_up_no_other(folder: Path) -> None:
+    """The loop itself, on a clock that moves when told."""
+    box = SteeredBox(folder)
+    await box.start()
+    await box.steering.allow(BOILER)
+    running = asyncio.ensure_future(box.steering.run())
+    try:
+        await box.steering.take_hand(KEY, 5 * MINUTE, away=True)
+        async with asyncio.timeout(5):
+            while box.relay.on:
+                await box.clock.advance(timedelta(milliseconds=100))
+    finally:
+        running.cancel()
+        await asyncio.wait({running})
+        await box.crash()
+
+
+# --- what evcc's fail-safe got wrong --------------------------------------------------------------
+
+
+async def test_evcc_25545_the_lapsed_state_is_left_when_flexmeasures_is_back(
+    steered: SteeredBox,
+) -> None:
+    steered.plan(Origin.LIMIT, 0, timedelta(0), timedelta(hours=6))
+    await steered.pass_time(LEASE + MINUTE, heard=False)
+    assert steered.relay.on
+    await steered.pass_time(20 * MINUTE, heard=True)
+    assert not steered.relay.on
+
+
+async def test_evcc_29705_zero_is_a_limit_and_a_limit_given_meanwhile_is_taken(
+    steered: SteeredBox,
+) -> None:
+    await steered.pass_time(LEASE + MINUTE, heard=False)
+    steered.plan(Origin.LIMIT, 0.0, timedelta(0), 30 * MINUTE)
+    await steered.pass_time(MINUTE, heard=True)
+    assert not steered.relay.on
+
+
+async def test_evcc_32132_a_dropped_connection_does_not_keep_the_relay_off(
+    steered: SteeredBox,
+) -> None:
+    steered.plan(Origin.LIMIT, 0, timedelta(0), timedelta(days=9))
+    await steered.pass_time(MINUTE)
+    await steered.pass_time(timedelta(days=1), heard=False)
+    assert steered.relay.on
+
+
+async def test_evcc_33286_after_the_lease_the_last_limit_counts_no_more(
+    steered: SteeredBox,
+) -> None:
+    steered.plan(Origin.LIMIT, 0, timedelta(0), timedelta(days=9))
+    await steered.pass_time(LEASE + timedelta(hours=1), heard=False)
+    told = list(steered.relay.told)
+    await steered.pass_time(timedelta(hours=6), heard=False)
+    assert steered.relay.told == told
+
+
+async def test_evcc_31561_a_silence_shorter_than_the_lease_changes_nothing(
+    steered: SteeredBox,
+) -> None:
+    steered.plan(Origin.LIMIT, 0, LEASE - 20 * MINUTE, 15 * MINUTE)
+    await steered.pass_time(LEASE - 10 * MINUTE, heard=False)
+    assert not steered.relay.on
+    assert steered.relay.told == [False]
+
+
+async def test_evcc_33301_nothing_is_called_over_before_the_device_was_seen_back(
+    steered: SteeredBox,
+) -> None:
+    steered.plan(Origin.LIMIT, 0, timedelta(0), 10 * MINUTE)
+    await steered.pass_time(5 * MINUTE)
+    steered.relay.is_jammed = True
+    await steered.pass_time(10 * MINUTE)
+    assert steered.steering.anything_away()
+    (each,) = steered.steering.steered()
+    assert each.command is not None
+    assert each.trouble
+    steered.relay.is_jammed = False
+    await steered.pass_time(2 * MINUTE)
+    assert not steered.steering.anything_away()
+
+
+async def test_evcc_32492_a_duration_of_zero_is_not_for_ever(steered: SteeredBox) -> None:
+    with pytest.raises(Refused):
+        await steered.steering.take_hand(KEY, timedelta(0), away=True)
+    steered.plan(Origin.LIMIT, 0, timedelta(0), timedelta(0))
+    await steered.pass_time(MINUTE)
+    assert steered.relay.told == []
