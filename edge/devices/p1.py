@@ -6,7 +6,7 @@ The meter says a telegram every second (DSMR 5) or ten (DSMR 4). Sources: P1 Com
 
 import asyncio
 import re
-from collections.abc import AsyncGenerator, Iterator, Mapping
+from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping
 from contextlib import aclosing
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
@@ -15,7 +15,7 @@ from edge import model
 from edge.clock import Clock
 from edge.errors import Malformed, Refused, Unreachable
 from edge.family import Answers, Choice, Field, FieldKind, Found, GetSecret, Notebook
-from edge.model import Channel, Direction, Kind, Quantity, Reading
+from edge.model import Channel, Device, DeviceState, Direction, Kind, Quantity, Reading
 
 EVERY = timedelta(seconds=10)  # what a DSMR 4 meter does; more would only wear the card
 STALE = timedelta(days=2)  # a gas meter off the air is repeated; a meter's clock may be wrong
@@ -55,8 +55,8 @@ async def check(config: Mapping[str, Any], secret: GetSecret, clock: Clock) -> F
         return Found((), (), tuple(Choice("port", p.device, p.description, False) for p in ports))
     async with aclosing(telegrams(_port(config, secret))) as heard:
         telegram = await anext(heard)
-    found = readings(telegram, clock.wall_now())
-    return Found(tuple(channel for channel, _ in found), (_device(telegram, clock),))
+    found = list(readings(telegram, clock.wall_now()))
+    return Found(tuple(c for c, _ in found), tuple(_devices(telegram, found, clock)))
 
 
 class P1:
@@ -66,11 +66,11 @@ class P1:
 
     def __init__(self, port: str, intake: model.Intake, clock: Clock) -> None:
         self._port, self._intake, self._clock = port, intake, clock
-        self._devices: list[model.Device] = []
+        self._devices: list[Device] = []
         self._last: dict[str, Reading] = {}
         self._due_ms = 0
 
-    def devices(self) -> list[model.Device]:
+    def devices(self) -> list[Device]:
         return self._devices
 
     async def run(self) -> None:
@@ -78,8 +78,8 @@ class P1:
             if (now_ms := self._clock.boottime_ms()) < self._due_ms:
                 continue
             self._due_ms = now_ms + EVERY // timedelta(milliseconds=1)
-            self._devices = [_device(telegram, self._clock)]
             found = list(readings(telegram, self._intake.now()))
+            self._devices = _devices(telegram, found, self._clock)
             self._intake.announce([channel for channel, _ in found])
             for _, reading in found:
                 at, now = reading.taken_at, self._clock.wall_now()
@@ -125,8 +125,8 @@ async def telegrams(port: str) -> AsyncGenerator[str]:
 def readings(telegram: str, now: model.BoxTime | datetime) -> Iterator[tuple[Channel, Reading]]:
     """Every channel of a telegram and its value; gas and water bear their meter's own time."""
     said = {obis: re.findall(r"\(([^()]*)\)", told) for obis, told in _LINE.findall(telegram)}
-    meter, power, energy = _meter(telegram), Quantity.ACTIVE_POWER, Quantity.ACTIVE_ENERGY
-    holds = Kind.INSTANTANEOUS
+    meter = (said.get("0-0:96.1.1") or [""])[0] or "meter"
+    power, energy, holds = Quantity.ACTIVE_POWER, Quantity.ACTIVE_ENERGY, Kind.INSTANTANEOUS
     for way, code in ((Direction.IMPORT, 1), (Direction.EXPORT, 2)):
         total = Channel("p1", meter, "0", power, holds, way, EVERY).key
         for endpoint, phase in _PHASES:
@@ -175,10 +175,8 @@ def _moment(stamp: str) -> datetime | None:
     return local.replace(tzinfo=timezone(timedelta(hours=1 + stamp.endswith("S")))).astimezone(UTC)
 
 
-def _meter(telegram: str) -> str:
-    return str((re.findall(r"^0-0:96\.1\.1\((\w+)\)", telegram, re.MULTILINE) or ["meter"])[0])
-
-
-def _device(telegram: str, clock: Clock) -> model.Device:
-    header, state = telegram[1:].partition("\r")[0], model.DeviceState.ALIVE
-    return model.Device("p1", _meter(telegram), "Smart meter", header, state, clock.wall_now())
+def _devices(telegram: str, found: Iterable[tuple[Channel, Reading]], clock: Clock) -> list[Device]:
+    header, now = telegram[1:].partition("\r")[0], clock.wall_now()
+    side = {c.device: f"{c.quantity} meter".capitalize() for c, _ in found if c.unit == "m³"}
+    names = {c.device: side.get(c.device, "Smart meter") for c, _ in found}
+    return [Device("p1", d, name, header, DeviceState.ALIVE, now) for d, name in names.items()]

@@ -130,10 +130,14 @@ async def test_telegrams_arrive_and_gas_is_not_said_twice(house: House) -> None:
         await house.clock.advance(timedelta(seconds=10))
         house.meter.say(("00.198", "00.250"))
         await house.intake.until(lambda: len(house.intake.readings) == 9)
-        [device] = family.devices()
+        device, gas = family.devices()
     assert [r.value for r in house.intake.of(f"{METER}/active_power/export")] == [198.0, 250.0]
     assert len(house.intake.of("gas")) == 1
-    assert device.model == "FLU5\\253770234_A"
+    assert (device.model, device.name, gas.name) == (
+        "FLU5\\253770234_A",
+        "Smart meter",
+        "Gas meter",
+    )
     assert not house.intake.unannounced
 
 
