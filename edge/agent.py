@@ -254,7 +254,7 @@ class Agent:
         try:
             async with asyncio.TaskGroup() as group:
                 parts = [group.create_task(self._kept(*part)) for part in self._parts().items()]
-                parts += [group.create_task(job()) for job in self.families.jobs().values()]  # type: ignore[arg-type]
+                parts += [group.create_task(job()) for job in self.families.jobs().values()]
                 parts.append(group.create_task(prove_alive(self.clock)))
                 tell_systemd("READY=1")
                 await stopped.wait()

@@ -3,25 +3,19 @@ those change. A family nobody set up costs nothing: its module is never imported
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Protocol, cast
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Any, cast
 
 from edge.clock import Clock
 from edge.credentials import Credentials
 from edge.devices import FAMILIES, load
+from edge.documents import Documents
 from edge.family import Family
 from edge.health import Health
 from edge.model import Device, Intake, Switch
 from edge.supervise import keep_running, until
 
 _DOCUMENT = "families"
-
-
-class Documents(Protocol):
-    """What this room needs of store/settings.py."""
-
-    async def get(self, name: str) -> Any: ...
-    async def put(self, name: str, value: Any) -> None: ...
 
 
 class Families:
@@ -46,10 +40,10 @@ class Families:
         self._changed = {name: asyncio.Event() for name in FAMILIES}
         self._built: dict[str, tuple[Mapping[str, Any], Family]] = {}
 
-    def jobs(self) -> dict[str, Callable[[], Awaitable[None]]]:
+    def jobs(self) -> dict[str, Callable[[], Coroutine[None, None, None]]]:
         """One supervised job per family, for the agent's TaskGroup."""
 
-        def job(name: str) -> Callable[[], Awaitable[None]]:
+        def job(name: str) -> Callable[[], Coroutine[None, None, None]]:
             return lambda: keep_running(
                 name,
                 lambda: self._session(name),
@@ -128,7 +122,7 @@ class Families:
                 self._credentials.get,
                 self._intake,
                 self._clock,
-                cast("Any", self._settings),
+                self._settings,
             )
             self._built[name] = (configuration, family)
         await until(changed, self._built[name][1].run())

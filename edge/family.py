@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from edge.clock import Clock
 from edge.errors import ConfigFault
-from edge.model import Channel, Device, Intake
+from edge.model import Channel, Device, Intake, Meter
 
 type GetSecret = Callable[[str], str | None]
 """get_secret("smappee.password"): the secret, or None where nobody entered one."""
@@ -73,14 +73,8 @@ class Notebook(Protocol):
     async def put(self, name: str, value: Any) -> None: ...
 
 
-class Family(Protocol):
+class Family(Meter, Protocol):
     """Every family measures; those that switch fulfil model.Switch too."""
-
-    family: str
-
-    async def run(self) -> None: ...
-
-    def devices(self) -> list[Device]: ...
 
 
 class FamilyModule(Protocol):

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 from edge import energy_check
 from edge.clock import Clock
+from edge.documents import Documents
 from edge.energy_check import EnergyCheck
 from edge.model import BoxTime, Channel, Direction, Kind, Quantity, Reading
 from edge.plausibility import ChannelState, Judgement, Limits, Reason, judge
@@ -30,13 +31,6 @@ class ReadingSink(Protocol):
     @property
     def boot(self) -> int: ...
     def put(self, channel_key: str, taken_at: BoxTime | datetime, value: float) -> None: ...
-
-
-class Documents(Protocol):
-    """What the intake needs of store/settings.py."""
-
-    async def get(self, name: str) -> Any: ...
-    async def put(self, name: str, value: Any) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,11 +14,12 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from edge.agent_api.refusals import NotAllowed
 from edge.agent_api.tries import Tries
 from edge.clock import Clock
+from edge.documents import Documents
 from edge.files import write_atomically
 
 SESSION_LIFE = timedelta(days=7)
@@ -30,13 +31,6 @@ TRIES_IN_ALL = (20, timedelta(hours=1))  # at this pace ten characters last for 
 HASH_COST = 2**14
 _SCRYPT_R, _SCRYPT_P = 8, 5
 _BROWSER_CHARACTERS_MAX = 120
-
-
-class Documents(Protocol):
-    """What this room needs of store/settings.py."""
-
-    async def get(self, name: str) -> Any: ...
-    async def put(self, name: str, value: Any) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)

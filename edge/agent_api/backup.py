@@ -12,13 +12,14 @@ import os
 from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Any, Literal, Protocol
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError
 
 from edge.agent_api.refusals import NotAllowed
 from edge.contract import Message
 from edge.credentials import Credentials
+from edge.documents import Documents
 
 BACKUP_BYTES_MAX = 8 * 1024 * 1024  # a 500 series stick's memory is 256 KB; five copies at most
 DOCUMENTS_MAX = 200
@@ -27,14 +28,6 @@ _SCRYPT_N = 2**15  # 32 MiB once, when a person waits for it
 _ABOUT = b"edge-backup secrets 1"
 
 type Name = Annotated[str, Field(min_length=1, max_length=100)]
-
-
-class Documents(Protocol):
-    """What a backup needs of store/settings.py."""
-
-    async def get(self, name: str) -> Any: ...
-    async def put(self, name: str, value: Any) -> None: ...
-    async def names(self) -> list[str]: ...
 
 
 class Sealed(Message):

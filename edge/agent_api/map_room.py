@@ -5,7 +5,6 @@ remembered by their channels, so that they are proposed no more.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
 
 from aiohttp import web
 
@@ -21,6 +20,7 @@ from edge.contract.setup import (
     SensorView,
     TermView,
 )
+from edge.documents import Documents
 from edge.intake import ReadingIntake
 from edge.model import Channel, Device, Direction, Kind, Quantity, Sensor, Term
 from edge.overlap import seen_twice
@@ -33,13 +33,6 @@ _POWER_UNITS = {"W", "kW", "MW"}
 _VOLUME_UNITS = {"m³", "m3"}
 
 type Devices = Callable[[], Sequence[Device]]
-
-
-class Documents(Protocol):
-    """What this room needs of store/settings.py."""
-
-    async def get(self, name: str) -> Any: ...
-    async def put(self, name: str, value: Any) -> None: ...
 
 
 class MapRoom:

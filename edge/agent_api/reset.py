@@ -7,19 +7,14 @@ forgotten password, a box that changes hands) works the same way as the page's b
 import logging
 import shutil
 from pathlib import Path
-from typing import Protocol
+
+from edge.documents import Documents
 
 FACTORY_RESET = "factory-reset"
 RESET_PASSWORD = "reset-password"  # noqa: S105 # the name of a file
 CLAIMED = "claimed"
 
 log = logging.getLogger(__name__)
-
-
-class Documents(Protocol):
-    """What this room needs of store/settings.py."""
-
-    async def delete(self, name: str) -> None: ...
 
 
 def wish_factory_reset(state: Path) -> None:

@@ -8,10 +8,11 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Any
 
 from edge.clock import Clock
 from edge.credentials import Credentials
+from edge.documents import Documents
 from edge.errors import Refused
 from edge.model import Channel, Device, Sensor
 from edge.uplink import pairing
@@ -24,14 +25,6 @@ from edge.uplink.remote import RemoteSensor
 PASSWORD = "flexmeasures.password"  # noqa: S105 – the name it is kept under
 _PAIRING = "pairing"
 _MAPPING = "mapping"
-
-
-class Documents(Protocol):
-    """What this room needs of store/settings.py."""
-
-    async def get(self, name: str) -> Any: ...
-    async def put(self, name: str, value: Any) -> None: ...
-    async def delete(self, name: str) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,8 @@ from edge.model import Device, Interval, Origin, Plan, Switch
 from edge.store.commands import CommandTable
 from edge.store.settings import open_state
 from tests.house import smappee_cloud
-from tests.house.family_bench import KeptIntake, PaperNotebook, SteppedClock
+from tests.house.family_bench import KeptIntake, SteppedClock
+from tests.house.paper_notebook import PaperNotebook
 from tests.house.spoken_home_assistant import TOKEN, SpokenHomeAssistant
 
 HALF_HOUR = timedelta(minutes=30)

@@ -15,8 +15,9 @@ from edge.devices.homeassistant.family import HomeAssistant as Family
 from edge.errors import EdgeError, Refused, Unreachable
 from edge.family import Choice, Found
 from edge.model import Device, DeviceState
-from tests.house.family_bench import KeptIntake, PaperNotebook, SteppedClock
+from tests.house.family_bench import KeptIntake, SteppedClock
 from tests.house.home_assistant import HomeAssistant
+from tests.house.paper_notebook import PaperNotebook
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")  # one Home Assistant for all
 

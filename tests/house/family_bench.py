@@ -1,4 +1,4 @@
-"""What the tests of every family need: an intake that keeps, a notebook, a clock that steps."""
+"""What the tests of every family need: an intake that keeps, and a clock that steps."""
 
 import asyncio
 from collections.abc import Callable, Iterable
@@ -47,19 +47,6 @@ class KeptIntake:
             while not condition():
                 self._changed.clear()
                 await self._changed.wait()
-
-
-class PaperNotebook:
-    """A notebook of this test."""
-
-    def __init__(self) -> None:
-        self.pages: dict[str, Any] = {}
-
-    async def get(self, name: str) -> Any:
-        return self.pages.get(name)
-
-    async def put(self, name: str, value: Any) -> None:
-        self.pages[name] = value
 
 
 class SteppedClock(FakeClock):

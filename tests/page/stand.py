@@ -4,14 +4,12 @@ The clock is the tests' own, so that windows and limits can be passed at will.
 """
 
 import asyncio
-import json
 import socket
 import tempfile
 import threading
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from concurrent.futures import Future
 from pathlib import Path
-from typing import Any
 
 from aiohttp import web
 
@@ -22,23 +20,11 @@ from edge.agent_api.page_door import page_application
 from edge.contract.page import Front, Standing
 from edge.setup_page.serving import serve as serve_page
 from tests.house.fake_clock import FakeClock
+from tests.house.paper_notebook import PaperNotebook
 
 PASSWORD = "three words together"
 
 type Rooms = Iterable[Sequence[web.RouteDef]]
-
-
-class Documents:
-    """state.db's documents, in memory."""
-
-    def __init__(self) -> None:
-        self.kept: dict[str, str] = {}
-
-    async def get(self, name: str) -> Any:
-        return json.loads(self.kept[name]) if name in self.kept else None
-
-    async def put(self, name: str, value: Any) -> None:
-        self.kept[name] = json.dumps(value)
 
 
 class Stand:
@@ -46,7 +32,7 @@ class Stand:
 
     def __init__(self, *, code: str | None = None, rooms: Rooms = ()) -> None:
         self.clock = FakeClock()
-        self.documents = Documents()
+        self.documents = PaperNotebook()
         self.events: list[tuple[str, str, dict[str, str]]] = []
         self.standing = Standing(paired=False, meters=0, mapped=0, live=False, attention=0)
         self.hosts = ["127.0.0.1", "localhost", "edge.local"]

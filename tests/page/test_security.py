@@ -150,7 +150,7 @@ def test_a_refused_form_never_repeats_what_was_typed(claimed: Stand) -> None:
             answer = stranger.post(path, form)
             assert answer.status >= 400
             assert CANARY not in answer.text
-    left = json.dumps(claimed.documents.kept) + json.dumps(claimed.events)
+    left = json.dumps(claimed.documents.pages) + json.dumps(claimed.events)
     assert CANARY not in left
     assert PASSWORD not in left
 

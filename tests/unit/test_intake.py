@@ -1,6 +1,5 @@
 import math
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 import pytest
 
@@ -8,6 +7,7 @@ from edge.intake import CHANNELS_MAX, FUTURE_MAX, SET_ASIDE_MAX, ReadingIntake
 from edge.model import BoxTime, Channel, Direction, Intake, Kind, Quantity, Reading
 from edge.plausibility import Reason
 from tests.house.fake_clock import FakeClock
+from tests.house.paper_notebook import PaperNotebook
 
 POWER = Channel("zwave", "7", "1", Quantity.ACTIVE_POWER, Kind.INSTANTANEOUS)
 ENERGY = Channel("zwave", "7", "1", Quantity.ACTIVE_ENERGY, Kind.COUNTER, name="kitchen")
@@ -22,22 +22,9 @@ class Sink:
         self.put_in.append((channel_key, taken_at, value))
 
 
-class Documents:
-    def __init__(self) -> None:
-        self.kept: dict[str, Any] = {}
-        self.writes = 0
-
-    async def get(self, name: str) -> Any:
-        return self.kept.get(name)
-
-    async def put(self, name: str, value: Any) -> None:
-        self.kept[name] = value
-        self.writes += 1
-
-
 class Box:
-    def __init__(self, documents: Documents | None = None, *, trusted: bool = True) -> None:
-        self.sink, self.documents = Sink(), documents or Documents()
+    def __init__(self, documents: PaperNotebook | None = None, *, trusted: bool = True) -> None:
+        self.sink, self.documents = Sink(), documents or PaperNotebook()
         self.clock = FakeClock(trusted=trusted)
         self.intake = ReadingIntake(self.sink, self.documents, self.clock)
 
@@ -183,7 +170,7 @@ async def test_removed_device_is_forgotten(box: Box) -> None:
     assert box.intake.channels() == {}
     assert box.intake.latest(POWER.key) is None
     assert box.intake.energy_check() == {}
-    assert box.documents.kept["channels"] == []
+    assert box.documents.pages["channels"] == []
 
 
 async def test_energy_from_power_is_compared_with_the_counter_of_the_clamp(box: Box) -> None:

@@ -11,30 +11,16 @@ import pytest
 from edge.agent_api.access import SESSION_LIFE, SESSIONS_MAX, Access, Visitor
 from edge.agent_api.refusals import NotAllowed, TooManyTries
 from tests.house.fake_clock import FakeClock
+from tests.house.paper_notebook import PaperNotebook
 
 PASSWORD = "three words together"
 PHONE = Visitor("192.168.1.20", "a phone")
 LAPTOP = Visitor("192.168.1.21", "a laptop")
 
 
-class Documents:
-    """state.db's documents, in memory; kept as JSON, as the real ones are."""
-
-    def __init__(self) -> None:
-        self.kept: dict[str, str] = {}
-
-    async def get(self, name: str) -> Any:
-        await asyncio.sleep(0)
-        return json.loads(self.kept[name]) if name in self.kept else None
-
-    async def put(self, name: str, value: Any) -> None:
-        await asyncio.sleep(0)
-        self.kept[name] = json.dumps(value)
-
-
 class Box:
     def __init__(self, folder: Path, code: str | None = None) -> None:
-        self.documents = Documents()
+        self.documents = PaperNotebook()
         self.clock = FakeClock()
         self.events: list[str] = []
         self.marker = folder / "claimed"
@@ -107,7 +93,7 @@ async def test_pre_seeded_code_is_needed(tmp_path: Path) -> None:
 async def test_claimed_box_never_becomes_claimable_again(box: Box) -> None:
     await box.access.claim(PASSWORD, "", PHONE)
     box.clock.reboot()
-    box.documents.kept.clear()  # the store is lost
+    box.documents.pages.clear()  # the store is lost
     box.start()
     assert await box.access.is_claimed()
     assert await box.access.is_lost()
@@ -205,7 +191,7 @@ async def test_sessions_are_bounded_and_the_oldest_leaves(box: Box) -> None:
 async def test_nothing_stored_or_noted_holds_a_secret(box: Box) -> None:
     session = await box.access.claim(PASSWORD, "", PHONE)
     await refusal(box.access.log_in("CANARY wrong guess", LAPTOP))
-    left = json.dumps(box.documents.kept) + " ".join(box.events)
+    left = json.dumps(box.documents.pages) + " ".join(box.events)
     assert PASSWORD not in left
     assert session not in left
     assert "CANARY" not in left

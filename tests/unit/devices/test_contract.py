@@ -20,9 +20,10 @@ from edge.errors import ConfigFault, EdgeError, Refused
 from edge.family import Family, FieldKind
 from edge.model import BoxTime, DeviceState, Kind, Switch
 from tests.house import smappee_cloud
-from tests.house.family_bench import KeptIntake, PaperNotebook, SteppedClock
+from tests.house.family_bench import KeptIntake, SteppedClock
 from tests.house.local_smappee import LocalSmappeeMonitor
 from tests.house.p1_meter import P1Meter
+from tests.house.paper_notebook import PaperNotebook
 from tests.house.spoken_home_assistant import TOKEN, SpokenHomeAssistant
 
 

@@ -11,8 +11,9 @@ import pytest
 from edge.devices import load, p1
 from edge.errors import ConfigFault, EdgeError, Malformed, Unreachable
 from edge.model import Kind, Quantity
-from tests.house.family_bench import PATIENCE_S, KeptIntake, PaperNotebook, SteppedClock
+from tests.house.family_bench import PATIENCE_S, KeptIntake, SteppedClock
 from tests.house.p1_meter import DUMPS, P1Meter
+from tests.house.paper_notebook import PaperNotebook
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 METER = "p1/3153414731313030303037313930/0"

@@ -13,7 +13,8 @@ from edge.devices.homeassistant.connection import Connection, address
 from edge.devices.homeassistant.family import HomeAssistant
 from edge.errors import ConfigFault, EdgeError, Malformed, Refused, Unreachable
 from edge.model import Device, DeviceState
-from tests.house.family_bench import PATIENCE_S, KeptIntake, PaperNotebook, SteppedClock
+from tests.house.family_bench import PATIENCE_S, KeptIntake, SteppedClock
+from tests.house.paper_notebook import PaperNotebook
 from tests.house.spoken_home_assistant import RELEASES, TOKEN, SpokenHomeAssistant
 
 

@@ -12,7 +12,8 @@ from edge.devices import load, smappee
 from edge.devices.smappee.family import CloudSmappee
 from edge.errors import ConfigFault, EdgeError, Malformed, Refused, Unreachable
 from edge.model import DeviceState
-from tests.house.family_bench import KeptIntake, PaperNotebook, SteppedClock
+from tests.house.family_bench import KeptIntake, SteppedClock
+from tests.house.paper_notebook import PaperNotebook
 from tests.house.smappee_cloud import (
     CLIENT_ID,
     CLIENT_SECRET,

@@ -11,8 +11,9 @@ from edge.devices import smappee
 from edge.devices.smappee.local import SmappeeInHouse, powers_w
 from edge.errors import EdgeError, Malformed, Refused
 from edge.model import BoxTime, Direction, Kind
-from tests.house.family_bench import KeptIntake, PaperNotebook, SteppedClock
+from tests.house.family_bench import KeptIntake, SteppedClock
 from tests.house.local_smappee import LocalSmappeeMonitor
+from tests.house.paper_notebook import PaperNotebook
 
 
 class House:
