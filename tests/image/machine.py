@@ -109,6 +109,10 @@ class Card:
 class Machine:
     """A board with `card` in it. `stick` is a serial port of this machine, plugged in by USB."""
 
+    CONSOLE = "ttyAMA0"
+    SHELL = "hvc0"
+    TREES: tuple[str, ...] = ()  # device trees that the firmware hands to the kernel
+
     def __init__(
         self,
         card: Card,
@@ -157,22 +161,21 @@ class Machine:
         number = self.card.boot_partition(trial=self.trial_next)
         self.trial_next = False  # a trial counts for one start
         self.system = SYSTEM_PARTITIONS[number]
-        for name in ("vmlinuz", "initrd"):
+        for name in (*("vmlinuz", "initrd"), *self.TREES):
             (self.folder / name).write_bytes(self.card.read(number, name))
         line = self.card.read(number, "cmdline.txt").decode().strip()
-        line = line.replace("console=tty1", "console=ttyAMA0")
+        line = line.replace("console=tty1", f"console={self.CONSOLE}")
         shell = self.folder / "shell"
         shell.unlink(missing_ok=True)
-        self._qemu = subprocess.Popen(
-            [
-                *(qemu(), *self._board(), *self._devices(shell)),
-                *("-kernel", str(self.folder / "vmlinuz"), "-initrd", str(self.folder / "initrd")),
-                *("-append", f"{line} systemd.debug_shell=hvc0 {self.more_kernel}"),
-            ],
-            stdin=subprocess.DEVNULL,
-            stdout=(self.folder / "qemu.log").open("ab"),
-            stderr=subprocess.STDOUT,
-        )
+        command = [
+            *(qemu(), *self._board(), *self._devices(shell)),
+            *("-kernel", str(self.folder / "vmlinuz"), "-initrd", str(self.folder / "initrd")),
+            *("-append", f"{line} systemd.debug_shell={self.SHELL} {self.more_kernel}"),
+        ]
+        with (self.folder / "qemu.log").open("ab") as log:
+            self._qemu = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT
+            )
         self.started_s = time.monotonic()
         self._shell = None
 
@@ -326,15 +329,17 @@ class Machine:
         end = time.monotonic() + patience_s
         while True:
             self._still_on()
+            shell = socket.socket(socket.AF_UNIX)
+            shell.settimeout(_POLL_S)
             try:
-                shell = socket.socket(socket.AF_UNIX)
-                shell.settimeout(_POLL_S)
                 shell.connect(str(self.folder / "shell"))
-                break
             except OSError:
+                shell.close()
                 if time.monotonic() > end:
                     raise
                 time.sleep(_POLL_S)
+            else:
+                break
         self._shell = shell
         # A plain shell: one that edits lines would echo what is typed.
         quiet = "exec /bin/sh\nstty -echo; PS1=; PS2=; export SYSTEMD_COLORS=0 SYSTEMD_PAGER=cat\n"
@@ -376,3 +381,31 @@ class Machine:
         assert self._qemu is not None
         if self._qemu.poll() is not None:
             raise RuntimeError(f"the emulator ended; see {self.console_file}")
+
+
+class Pi3(Machine):
+    """QEMU's Raspberry Pi 3B: its own device tree, card slot, USB and serial port.
+
+    It resets at once when its watchdog is armed, and knows no Ethernet: a USB one stands in.
+    """
+
+    CONSOLE = "ttyS1,115200"
+    SHELL = "ttyS1"
+    TREES = ("bcm2837-rpi-3-b.dtb",)
+    KERNEL = "systemd.watchdog_sec=off modprobe.blacklist=cdc_subset"
+
+    def _board(self) -> list[str]:
+        self.more_kernel = self.KERNEL
+        return [
+            *("-M", "raspi3b", "-dtb", str(self.folder / self.TREES[0])),
+            *("-accel", "tcg,thread=multi", "-display", "none", "-no-reboot"),
+        ]
+
+    def _devices(self, shell: Path) -> list[str]:
+        return [
+            *("-drive", f"file={self.card.path},format=raw,if=sd"),
+            *("-netdev", f"user,id=lan,hostfwd=tcp:127.0.0.1:{self.http_port}-:80"),
+            *("-device", "usb-net,netdev=lan", "-monitor", "none", "-serial", "null"),
+            *("-chardev", f"socket,id=shell,path={shell},server=on,wait=off"),
+            *("-serial", "chardev:shell"),
+        ]
