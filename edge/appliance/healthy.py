@@ -49,7 +49,9 @@ def page_fault(host: str, port: int) -> str:
 
 def _fault(who: str, connection: http.client.HTTPConnection, path: str) -> str:
     try:
-        connection.request("GET", path, headers={"Host": "localhost"})
+        # As a browser asks: without this the page answers visitors with "log in first".
+        headers = {"Host": "localhost", "Accept": "text/html, application/json"}
+        connection.request("GET", path, headers=headers)
         status = connection.getresponse().status
     except (OSError, http.client.HTTPException) as problem:
         return f"{who} does not answer: {problem}"

@@ -272,7 +272,8 @@ class Machine:
     def get(self, path: str = "/") -> tuple[int, str]:
         """Status and body of a page, as a browser on the LAN would fetch it."""
         request = urllib.request.Request(
-            f"http://127.0.0.1:{self.http_port}{path}", headers={"Host": "flexbox.local"}
+            f"http://127.0.0.1:{self.http_port}{path}",
+            headers={"Host": "flexbox.local", "Accept": "text/html"},
         )
         try:
             with urllib.request.urlopen(request, timeout=20) as answer:

@@ -1,6 +1,8 @@
 """The small programs of the image: the doors, the clock, the release list, backups, the card."""
 
+import http.server
 import json
+import threading
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -105,3 +107,28 @@ def test_a_box_that_is_not_on_trial_never_gives_way() -> None:
 
 def test_silence_is_unhealthy(tmp_path: Path) -> None:
     assert "does not answer" in healthy.agent_fault(tmp_path / "no.sock")
+
+
+def test_a_page_that_sends_visitors_on_is_healthy_and_one_that_fails_is_not() -> None:
+    status = 303
+
+    class Page(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked_as_a_browser = "text/html" in self.headers["Accept"]
+            self.send_response(status if asked_as_a_browser else 401)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with http.server.HTTPServer(("127.0.0.1", 0), Page) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            port = server.server_address[1]
+            assert healthy.page_fault("127.0.0.1", port) == ""
+            status = 500
+            assert "500" in healthy.page_fault("127.0.0.1", port)
+        finally:
+            server.shutdown()
+            thread.join()
