@@ -86,6 +86,11 @@ bench: setup ## figures, beside the peers' (root: loop devices)
 dump: box ## write a Z-Wave device down for a test: DEVICE=node-number [DRIVER=ws://…]
 	@$(PY) -m tests.dumps.record $(DEVICE) $(DRIVER)
 
+.PHONY: screenshots
+screenshots: setup ## pictures of every screen into docs/screens/
+	@$(SETUP) browser
+	@$(PY) -m tests.page.screens docs/screens
+
 .PHONY: fmt locks clean
 fmt: box ## format the code
 	@$(PY) -m ruff check --fix -q . ; $(PY) -m ruff format -q .
