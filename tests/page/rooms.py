@@ -3,19 +3,21 @@
 What a test wants changed it changes on the object; what the page asked for is in `asked`.
 """
 
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from aiohttp import web
 from pydantic import BaseModel
 
-from edge.agent_api.door import answer
+from edge.agent_api.door import Handler, answer
 from edge.agent_api.refusals import NotAllowed
 from edge.contract import (
     BufferStatus,
     ClockStatus,
     DeviceStatus,
     FlexMeasuresStatus,
+    Message,
     PartStatus,
     RejectedSlotStatus,
     SetAsideStatus,
@@ -228,32 +230,35 @@ class House:
     def routes(self) -> list[web.RouteDef]:
         """The rooms' routes."""
 
-        async def get(message: Any) -> web.Response:
-            return answer(message)
+        def get(message: Callable[[], Message]) -> Handler:
+            async def handler(_: web.Request) -> web.StreamResponse:
+                return answer(message())
+
+            return handler
 
         return [
-            web.get("/flexmeasures", lambda _: get(self.pairing)),
+            web.get("/flexmeasures", get(lambda: self.pairing)),
             web.post("/flexmeasures/look", self._look),
             web.post("/flexmeasures/site", self._noted),
             web.delete("/flexmeasures", self._noted),
-            web.get("/meters", lambda _: get(self.meters)),
+            web.get("/meters", get(lambda: self.meters)),
             web.post("/families/{name}/check", self._check),
             web.put("/families/{name}", self._noted),
             web.delete("/families/{name}", self._noted),
-            web.get("/network", lambda _: get(self.task)),
+            web.get("/network", get(lambda: self.task)),
             web.post("/network", self._noted),
-            web.get("/map", lambda _: get(self.map)),
+            web.get("/map", get(lambda: self.map)),
             web.put("/map", self._noted),
-            web.get("/live", lambda _: get(self.live)),
-            web.get("/live/series/{ident:.*}", lambda _: get(day())),
-            web.get("/control", lambda _: get(self.control)),
-            web.get("/control/history", lambda _: get(history())),
-            web.get("/control/plan/{device:.+}", lambda _: get(planned())),
+            web.get("/live", get(lambda: self.live)),
+            web.get("/live/series/{ident:.*}", get(lambda: day())),
+            web.get("/control", get(lambda: self.control)),
+            web.get("/control/history", get(lambda: history())),
+            web.get("/control/plan/{device:.+}", get(lambda: planned())),
             web.post("/control/hand", self._noted),
             web.put("/control/device", self._noted),
-            web.get("/status", lambda _: get(self.status)),
-            web.get("/events", lambda _: get(events())),
-            web.get("/log", lambda _: get(LogLines(lines=["edge: started", "<b>bold</b>"]))),
+            web.get("/status", get(lambda: self.status)),
+            web.get("/events", get(lambda: events())),
+            web.get("/log", get(lambda: LogLines(lines=["edge: started", "<b>bold</b>"]))),
             web.post("/bundle", self._file),
             web.post("/backup", self._file),
             web.post("/restore", self._restore),

@@ -101,6 +101,10 @@ def main(folder: Path) -> None:
 
 def _picture(page: Page, path: Path) -> None:
     page.wait_for_timeout(400)  # a chart draws itself after its first frame
+    if path.stem not in ("now", "now-dark"):  # on a whole page the bar would lie in its middle
+        page.evaluate(
+            "document.querySelectorAll('.places').forEach((e) => e.style.position = 'static')"
+        )
     page.screenshot(path=path, full_page=path.stem not in ("now", "now-dark"))
 
 

@@ -1,0 +1,222 @@
+"""The page in a real browser before the stand: weight, keyboard, foreign sites, names, tongues."""
+
+import http.server
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+from playwright.sync_api import BrowserContext, Page, Response, expect
+
+from edge.contract.page import Standing
+from tests.page.browser import DESK, browser, watched
+from tests.page.rooms import House
+from tests.page.stand import PASSWORD, Stand
+from tests.page.visitor import Visitor
+
+LABEL = Path(__file__).with_name("smartstart.png")
+LABEL_DIGITS = (
+    "900157647131517883900303331350746359036762465714200200100409701792022000881000030017500515"
+)
+FIRST_LOAD_BYTES_MAX = 60 * 1024
+FIRST_LOAD_REQUESTS_MAX = 10
+SETTLED = Standing(paired=True, meters=3, mapped=2, live=True, attention=0)
+
+
+@pytest.fixture(scope="module")
+def context(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BrowserContext]:
+    rules = "--host-resolver-rules=MAP edge.local 127.0.0.1, MAP evil.example 127.0.0.1"
+    with browser(tmp_path_factory.mktemp("profile"), rules) as opened:
+        yield opened
+
+
+@pytest.fixture
+def house() -> House:
+    return House()
+
+
+@pytest.fixture
+def box(house: House, context: BrowserContext) -> Iterator[Stand]:
+    """A claimed, settled box; the browser is logged in."""
+    with Stand(rooms=[house.routes()]) as stand:
+        Visitor(stand).claim()
+        stand.standing = SETTLED
+        context.clear_cookies()
+        page = context.new_page()
+        page.goto(f"{stand.url}/log-in")
+        page.fill("#password", PASSWORD)
+        page.keyboard.press("Enter")
+        page.wait_for_url(f"{stand.url}/")
+        page.close()
+        yield stand
+
+
+def weight(page: Page, url: str) -> tuple[int, int]:
+    """Requests and compressed bytes, headers included, of the first load of `url`."""
+    answers: list[Response] = []
+    page.on("response", answers.append)
+    page.goto(url, wait_until="load")
+    page.wait_for_timeout(300)
+    closed = [each for each in answers if "event-stream" not in each.headers["content-type"]]
+    sizes = [
+        int(each.headers["content-length"])
+        + sum(len(k) + len(v) + 4 for k, v in each.headers.items())
+        for each in closed
+    ]
+    return len(answers), sum(sizes)
+
+
+def _bytes(headers: dict[str, str]) -> int:
+    return int(headers["content-length"]) + sum(len(k) + len(v) + 4 for k, v in headers.items())
+
+
+def test_the_first_load_is_light(context: BrowserContext, box: Stand) -> None:
+    for path in ("/", "/meters"):
+        fresh = context.browser
+        assert fresh is None or fresh.is_connected()
+        page = context.new_page()
+        page.route("**/*", lambda route: route.continue_())  # no cache: this is the first load
+        requests, sent_bytes = weight(page, f"{box.url}{path}")
+        assert requests <= FIRST_LOAD_REQUESTS_MAX
+        assert sent_bytes <= FIRST_LOAD_BYTES_MAX
+        page.close()
+
+
+def test_a_new_box_is_claimed_by_keyboard_alone(context: BrowserContext) -> None:
+    house = House()
+    with Stand(rooms=[house.routes()]) as stand:
+        context.clear_cookies()
+        page = context.new_page()
+        keys = page.keyboard
+        page.goto(f"{stand.url}/claim")
+        keys.type(PASSWORD)  # the field has the focus
+        keys.press("Enter")
+        page.wait_for_url(f"{stand.url}/flexmeasures")
+        for typed in ("https://demo.flexmeasures.io", "box@example.org", "a password"):
+            while page.evaluate("document.activeElement.matches('main input')") is False:
+                keys.press("Tab")
+            keys.type(typed)
+            keys.press("Tab")
+        keys.press("Shift+Tab")
+        keys.press("Enter")
+        expect(page.locator("h1")).to_contain_text("Which site")
+        while page.evaluate("document.activeElement.name") != "site":
+            keys.press("Tab")
+        keys.press("ArrowUp")
+        keys.press("ArrowUp")
+        keys.press("Enter")
+        page.wait_for_url(f"{stand.url}/meters?said=paired")
+        assert [path for path, _ in house.asked][-1] == "POST /flexmeasures/site"
+        focus = page.evaluate("document.querySelector('.skip').className")
+        assert focus == "skip"
+        keys.press("Tab")
+        keys.press("Enter")  # skip to the content
+        assert page.evaluate("document.activeElement.id") == "main"
+        page.close()
+
+
+def test_a_foreign_name_that_points_here_shows_nothing(context: BrowserContext, box: Stand) -> None:
+    page = context.new_page()
+    answer = page.goto(f"http://evil.example:{box.port}/log-in")
+    assert answer is not None
+    assert answer.status == 421
+    assert page.locator("form").count() == 0
+    page.close()
+
+
+def test_a_form_on_a_foreign_site_changes_nothing(
+    context: BrowserContext, box: Stand, house: House
+) -> None:
+    """The visitor is logged in and opens a page that posts to the box by itself."""
+    attack = f"""<form id=f method=post action="{box.url}/flexmeasures/leave"></form>
+    <script>document.getElementById("f").submit()</script>""".encode()
+
+    class Evil(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:  # the library's name
+            self.send_response(200)
+            self.send_header("content-type", "text/html")
+            self.end_headers()
+            self.wfile.write(attack)
+
+        def log_message(self, *_: object) -> None:
+            """Quiet."""
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Evil) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        page = context.new_page()
+        with page.expect_response(f"{box.url}/flexmeasures/leave") as answered:
+            page.goto(f"http://evil.example:{server.server_address[1]}/", wait_until="commit")
+        assert answered.value.status == 403
+        server.shutdown()
+        page.close()
+    assert "DELETE /flexmeasures" not in [path for path, _ in house.asked]
+
+
+def test_no_foreign_site_can_frame_the_page(context: BrowserContext, box: Stand) -> None:
+    seen = watched(context)
+    seen.page.goto(f"{box.url}/log-in")
+    framed = (
+        "const f = document.createElement('iframe'); f.src = '/log-in'; document.body.append(f)"
+    )
+    seen.page.evaluate(framed)
+    seen.page.wait_for_timeout(500)
+    assert any("frame" in each.lower() for each in seen.complaints)
+    seen.page.close()
+
+
+def test_names_from_the_radio_are_text_everywhere(context: BrowserContext, box: Stand) -> None:
+    seen = watched(context)
+    dialogs: list[str] = []
+    seen.page.on("dialog", lambda dialog: (dialogs.append(dialog.message), dialog.dismiss()))
+    for path in ("/", "/meters", "/map", "/health", "/control", "/device/zwave/7e570001-4"):
+        seen.page.goto(f"{box.url}{path}")
+        expect(seen.page.locator("main")).to_contain_text("<script>alert(1)</script>")
+    assert dialogs == []
+    assert seen.complaints == []
+    seen.page.close()
+
+
+def test_a_photo_of_the_label_becomes_its_code(
+    context: BrowserContext, box: Stand, house: House
+) -> None:
+    seen = watched(context)
+    seen.page.goto(f"http://edge.local:{box.port}/log-in")  # no secure context, as in a household
+    seen.page.fill("#password", PASSWORD)
+    seen.page.keyboard.press("Enter")
+    seen.page.wait_for_url("**/")
+    seen.page.goto(f"http://edge.local:{box.port}/network/add")
+    seen.page.set_input_files("#photo", LABEL)
+    expect(seen.page.locator("#code")).to_have_value(LABEL_DIGITS, timeout=10_000)
+    seen.page.get_by_role("button", name="Add with this code").click()
+    seen.page.wait_for_url("**/network")
+    assert LABEL_DIGITS in house.asked[-1][1]
+    assert seen.complaints == []
+    seen.page.close()
+
+
+def test_a_photo_without_a_code_says_so(
+    context: BrowserContext, box: Stand, tmp_path: Path
+) -> None:
+    page = context.new_page()
+    page.goto(f"{box.url}/network/add")
+    page.screenshot(path=tmp_path / "nothing.png")
+    page.set_input_files("#photo", tmp_path / "nothing.png")
+    expect(page.locator("#photo-said")).to_contain_text("No code was found", timeout=10_000)
+    page.close()
+
+
+@pytest.mark.parametrize(
+    ("chosen", "said"), [("nl", "Uw meters"), ("de", "Ihre Zähler"), ("en", "Your meters")]
+)
+def test_the_page_speaks_three_languages(
+    context: BrowserContext, box: Stand, chosen: str, said: str
+) -> None:
+    page = context.new_page()
+    page.set_viewport_size(DESK)  # type: ignore[arg-type]
+    page.goto(f"{box.url}/meters")
+    page.locator(f"footer button[value={chosen}]").click()
+    expect(page.locator("h1")).to_have_text(said)
+    assert page.evaluate("document.documentElement.lang") == chosen
+    assert urlsplit(page.url).path == "/meters"
+    page.close()
