@@ -23,6 +23,11 @@ HEADERS: Final = {
     "cross-origin-resource-policy": "same-origin",
     "permissions-policy": "camera=(), microphone=(), geolocation=()",
 }
+# Files run nothing by themselves: the page that loads them sets the rules.
+HEADERS_OF_FILES: Final = {
+    "x-content-type-options": "nosniff",
+    "cross-origin-resource-policy": "same-origin",
+}
 BODY_BYTES_MAX: Final = 64 * 1024
 BODY_BYTES_MAX_AT: Final = {"/box/restore": 8 * 1024 * 1024}  # a backup with the stick's memory
 _READING = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -111,7 +116,8 @@ def _with_headers(send: Send, scope: Scope) -> Send:
     async def with_headers(message: Message) -> None:
         if message["type"] == "http.response.start":
             known = {name.lower() for name, _ in message.get("headers", [])}
-            added = dict(HEADERS)
+            is_page = not scope["path"].startswith("/static/")
+            added = dict(HEADERS) if is_page else dict(HEADERS_OF_FILES)
             if b"cache-control" not in known:
                 added["cache-control"] = "no-store"
             if scope["scheme"] == "https":

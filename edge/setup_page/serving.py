@@ -30,8 +30,13 @@ def run(agent: Path, port: int | None, host: str, idle_s: float | None) -> None:
     asyncio.run(serve(agent, listening, idle_s))
 
 
-async def serve(agent: Path, listening: list[socket.socket], idle_after_s: float | None) -> None:
-    """Answer on `listening`; return when nobody asked for `idle_after_s`."""
+async def serve(
+    agent: Path,
+    listening: list[socket.socket],
+    idle_after_s: float | None,
+    leave: asyncio.Event | None = None,
+) -> None:
+    """Answer on `listening`; return when told to `leave`, or nobody asked for `idle_after_s`."""
     pulse = Pulse(build(agent))
     server = uvicorn.Server(
         uvicorn.Config(
@@ -49,6 +54,8 @@ async def serve(agent: Path, listening: list[socket.socket], idle_after_s: float
     async with asyncio.TaskGroup() as group:
         if idle_after_s is not None:
             group.create_task(_leave_when_idle(server, pulse, idle_after_s))
+        if leave is not None:
+            group.create_task(_leave_when_told(server, leave))
         await server.serve(sockets=listening)
         pulse.leave.set()
 
@@ -72,6 +79,11 @@ class Pulse:
 
     def idle_s(self) -> float:
         return 0.0 if self._open else time.monotonic() - self._last_s
+
+
+async def _leave_when_told(server: uvicorn.Server, leave: asyncio.Event) -> None:
+    await leave.wait()
+    server.should_exit = True
 
 
 async def _leave_when_idle(server: uvicorn.Server, pulse: Pulse, after_s: float) -> None:

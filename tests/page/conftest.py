@@ -10,7 +10,7 @@ from tests.page.visitor import Visitor
 
 
 def pytest_configure() -> None:
-    if not (VENDORED / "htmx.min.js").exists():
+    if not (VENDORED / "htmx-sse.js").exists():
         pytest.exit("the page's style and script are missing: run tests/house/setup page", 2)
 
 

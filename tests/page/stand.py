@@ -98,11 +98,10 @@ class Stand:
         listening = socket.create_server(("127.0.0.1", 0))
         self.port: int = listening.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"
-        page = asyncio.create_task(serve_page(self.agent, [listening], None))
+        page = asyncio.create_task(serve_page(self.agent, [listening], None, self._stop))
         self._ready.set()
         await self._stop.wait()
-        page.cancel()
-        await asyncio.wait([page])
+        await page
         listening.close()
         await self._door.cleanup()
 

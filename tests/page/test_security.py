@@ -102,7 +102,7 @@ def test_the_session_cookie_is_out_of_reach_of_script_and_other_sites(claimed: S
 
 
 def test_no_answer_may_be_framed_sniffed_or_run_foreign_script(claimed: Stand) -> None:
-    for path in ("/log-in", "/static/page.css", "/nowhere"):
+    for path in ("/log-in", "/nowhere"):
         headers = Visitor(claimed).get(path).headers
         policy = headers["content-security-policy"]
         assert "unsafe" not in policy
