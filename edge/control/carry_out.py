@@ -308,9 +308,10 @@ class CarryOut:
         now, now_ms = self._clock.wall_now(), self._now_ms()
         whole = command.away_until - command.issued_at
         left = max(min(command.away_until - now, whole), timedelta(0))
+        away_for = max(now - command.issued_at, whole - left)
         return replace(
             command,
-            issued=Deadline(boot_id, now_ms - (whole - left) // _MILLISECOND),
+            issued=Deadline(boot_id, now_ms - away_for // _MILLISECOND),
             deadline=Deadline(boot_id, now_ms + left // _MILLISECOND),
         )
 

@@ -58,6 +58,7 @@ def flex_model(device: Followed) -> dict[str, object]:
     return {
         "consumption-capacity": f"{device.nominal_power_w:g} W",
         "production-capacity": "0 W",
+        "power-capacity": f"{device.nominal_power_w:g} W",  # 0.33 asks for it
     }
 
 
