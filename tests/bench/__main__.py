@@ -10,6 +10,7 @@ import sys
 SECTIONS = {
     "buffer": "tests.bench.wear",
     "uplink": "tests.bench.catch_up",
+    "control": "tests.bench.control",
     "fleet": "tests.bench.fleet",
 }
 

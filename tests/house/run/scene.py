@@ -11,7 +11,7 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -23,8 +23,9 @@ from edge.contract import Done, PairAnswer, PairRequest, Status
 from edge.contract.page import ClaimRequest, SessionAnswer
 from edge.errors import EdgeError, Refused
 from tests.house import child, household, yesterday
-from tests.house.flexmeasures.process import FlexMeasuresServer
+from tests.house.flexmeasures.process import Account, FlexMeasuresServer
 from tests.house.replay import Replay
+from tests.house.run.curtailment import Curtailment
 from tests.house.run.others import Others
 from tests.house.run.screen import Screen
 from tests.house.run.wishes import REPOSITORY, Wishes
@@ -112,7 +113,9 @@ class Scene:
         self._screen.step("the box runs")
         async with _within(METERS_WITHIN, "a meter beside the stick is not heard"):
             await others.join(self.socket)
-        await self._pair(url, email, password)
+        site_asset_id = await self._pair(url, email, password)
+        if asked.flexmeasures_url is None and asked.stick is None:
+            await self._show_way_back(url, site_asset_id)
         await stack.enter_async_context(
             self._child(
                 "page",
@@ -182,6 +185,7 @@ server_url = "ws://127.0.0.1:{self._asked.zwave_port}"
 allow_loopback = true
 upload_every_s = 10
 backfill_spread_s = 0
+poll_every_s = 5
 """
         )
 
@@ -211,7 +215,7 @@ backfill_spread_s = 0
                     return
                 await asyncio.sleep(0.1)
 
-    async def _pair(self, url: str, email: str, password: str) -> None:
+    async def _pair(self, url: str, email: str, password: str) -> int:
         request = PairRequest(
             url=url, email=email, password=password, site="My home", allow_private=True
         )
@@ -223,6 +227,17 @@ backfill_spread_s = 0
             await self._devices_known()
         await asyncio.to_thread(ask, self.socket, "POST", "/flexmeasures/map", Done)
         self._screen.step(f"{(await self.status()).flexmeasures.sensors} sensors are fed")
+        return paired.site_asset_id
+
+    async def _show_way_back(self, url: str, site_asset_id: int) -> None:
+        _, email, password = DEMO_ACCOUNT
+        owner = Account("", 0, 0, email, password)
+        shown = Curtailment(self.socket, url, owner, site_asset_id)
+        await shown.prepare()
+        self._screen.step(
+            f"{shown.plug} may be switched; power is dear from {shown.dear_from:%H:%M}"
+            f" to {shown.dear_until:%H:%M} UTC: watch it"
+        )
 
     async def _claim(self) -> None:
         """Claim the box as a person would, with a password of its own; a claimed one stays so."""
@@ -275,7 +290,16 @@ def _line(status: Status) -> str:
             else f"   catching up {server.catching_up_percent:.0f} %"
         )
         + (f"   {server.last_error}" if server.last_error else "")
+        + "".join(f"   {each}" for each in _switched(status))
     )
+
+
+def _switched(status: Status) -> Iterator[str]:
+    for each in status.control.devices if status.control else ():
+        if each.state != "normal":
+            yield f"{each.name} is {each.state} by {each.by} until {each.until:%H:%M}"
+        elif each.next_at and each.next_away:
+            yield f"{each.name} goes off at {each.next_at:%H:%M}"
 
 
 async def _cancel(task: "asyncio.Task[None]") -> None:
