@@ -13,26 +13,14 @@ from io import StringIO
 from pathlib import Path
 
 import pytest
-import requests
 
 from edge.contract import Status
-from tests.house import exact
+from tests.house import arrived
 from tests.house.child import ROOT
 from tests.house.flexmeasures.process import Account, FlexMeasuresServer
 from tests.house.run.scene import Scene
 from tests.house.run.screen import Screen
 from tests.house.run.wishes import wishes
-
-SLOT = timedelta(minutes=5)
-# Node and name of sensor → node and endpoint under which exact.py knows it.
-METERS = {
-    ("2", "electricity-power"): (2, 0),
-    ("2", "electricity-power 1"): (2, 1),
-    ("2", "electricity-power 2"): (2, 2),
-    ("2", "electricity-power 3"): (2, 3),
-    ("3", "electricity-power"): (3, 0),
-    ("4", "electricity-power"): (4, 0),
-}
 
 
 def variables(state: Path, **more: str) -> dict[str, str]:
@@ -194,38 +182,8 @@ async def _caught_up(scene: Scene) -> Status:
 
 def _compare(url: str, account: Account) -> int:
     """Every slot FlexMeasures has, against the file; how many were compared."""
-    credentials = {"email": account.email, "password": account.password}
-    token = requests.post(f"{url}/api/requestAuthToken", json=credentials, timeout=30).json()
-    with requests.Session() as session:
-        session.headers["Authorization"] = token["auth_token"]
-        now = datetime.now(UTC)
-        now -= (now - datetime.min.replace(tzinfo=UTC)) % SLOT  # its grid is the question's
-        compared = 0
-        for sensor in session.get(f"{url}/api/v3_0/sensors", timeout=30).json():
-            place = METERS.get((_node_of(session, url, sensor), sensor["name"]))
-            if place is None:  # the box's own health
-                continue
-            series = session.get(
-                f"{url}/api/v3_0/sensors/{sensor['id']}/data",
-                params={
-                    "start": (now - timedelta(hours=26)).isoformat(),
-                    "duration": "PT26H",
-                    "unit": "W",
-                },
-                timeout=60,
-            ).json()
-            first = datetime.fromisoformat(series["start"])
-            for number, value in enumerate(series["values"]):
-                start = first + number * SLOT
-                if value is None or start > now - timedelta(minutes=20):
-                    continue
-                expected = exact.mean_w(*place, start, start + SLOT)
-                assert value == pytest.approx(expected, abs=1), (sensor["name"], start)
-                compared += 1
-    return compared
-
-
-def _node_of(session: requests.Session, url: str, sensor: dict[str, int]) -> str:
-    """The Z-Wave node whose asset the sensor belongs to."""
-    asset = session.get(f"{url}/api/v3_0/assets/{sensor['generic_asset_id']}", timeout=30).json()
-    return str(asset["external_id"]).rpartition("-")[2]
+    now = arrived.on_the_grid(datetime.now(UTC))
+    found = arrived.held(url, account, now - timedelta(hours=26), now)
+    differences = arrived.differences_w(found, before=now - timedelta(minutes=15))
+    assert {place: by_w for place, by_w in differences.items() if abs(by_w) > 1} == {}
+    return len(differences)

@@ -47,8 +47,18 @@ async def stop(child: asyncio.subprocess.Process, how: int = signal.SIGTERM) -> 
 
 
 async def follow(stream: asyncio.StreamReader, take: Callable[[str], None]) -> None:
-    """Hand each line of a child's output to `take` until it ends."""
-    while line := await stream.readline():
+    """Hand each line of a child's output to `take` until it ends.
+
+    A line beyond the stream's limit is passed over: Node shows its whole minified source line
+    where something is thrown.
+    """
+    while True:
+        try:
+            line = await stream.readline()
+        except ValueError:
+            continue
+        if not line:
+            return
         take(line.decode(errors="replace").rstrip())
 
 

@@ -1,0 +1,85 @@
+"""What FlexMeasures holds of the simulated stick's meters, asked for without code of the box."""
+
+import re
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import requests
+
+from tests.house import exact
+from tests.house.flexmeasures.process import Account
+
+SLOT = timedelta(minutes=5)
+# Node and name of sensor → node and endpoint under which exact.py knows it.
+METERS = {
+    ("2", "electricity-power"): (2, 0),
+    ("2", "electricity-power 1"): (2, 1),
+    ("2", "electricity-power 2"): (2, 2),
+    ("2", "electricity-power 3"): (2, 3),
+    ("3", "electricity-power"): (3, 0),
+    ("4", "electricity-power"): (4, 0),
+}
+
+type Sensor = tuple[str, str]
+"""The end of its asset's external id (the Z-Wave node, or "box"), and its name."""
+
+
+def sensors(url: str, account: Account) -> list[Sensor]:
+    """Every sensor of this account; one that was made twice stands there twice."""
+    with _logged_in(url, account) as session:
+        return sorted(name for name, _ in _named_sensors(session, url))
+
+
+def held(
+    url: str, account: Account, start: datetime, end: datetime
+) -> dict[Sensor, dict[datetime, float]]:
+    """Every value of every sensor of this account, in the sensor's unit; [start, end), on SLOT."""
+    found = {}
+    with _logged_in(url, account) as session:
+        for name, sensor in _named_sensors(session, url):
+            query = {
+                "start": start.isoformat(),
+                "duration": f"PT{(end - start) // timedelta(minutes=1)}M",
+                "unit": sensor["unit"],
+                "resolution": "PT5M",
+            }
+            data = f"{url}/api/v3_0/sensors/{sensor['id']}/data"
+            series = session.get(data, params=query, timeout=60).json()
+            first = datetime.fromisoformat(series["start"]).astimezone(UTC)
+            values = {first + number * SLOT: v for number, v in enumerate(series["values"])}
+            found[name] = {at: value for at, value in values.items() if value is not None}
+    return found
+
+
+def differences_w(
+    of: dict[Sensor, dict[datetime, float]], before: datetime
+) -> dict[tuple[Sensor, datetime], float]:
+    """For every slot of the meters that ended before then: what arrived, less the exact mean."""
+    return {
+        (sensor, start): 1000 * value - exact.mean_w(*METERS[sensor], start, start + SLOT)
+        for sensor, values in of.items()
+        if sensor in METERS
+        for start, value in values.items()
+        if start + SLOT <= before
+    }
+
+
+def on_the_grid(moment: datetime) -> datetime:
+    """The start of the slot it lies in; FlexMeasures' grid is the question's."""
+    return moment - (moment - datetime.min.replace(tzinfo=UTC)) % SLOT
+
+
+def _logged_in(url: str, account: Account) -> requests.Session:
+    session = requests.Session()
+    body = {"email": account.email, "password": account.password}
+    token = session.post(f"{url}/api/requestAuthToken", json=body, timeout=30).json()
+    session.headers["Authorization"] = token["auth_token"]
+    return session
+
+
+def _named_sensors(session: requests.Session, url: str) -> Iterator[tuple[Sensor, dict[str, Any]]]:
+    for sensor in session.get(f"{url}/api/v3_0/sensors", timeout=30).json():
+        asset_url = f"{url}/api/v3_0/assets/{sensor['generic_asset_id']}"
+        external_id = str(session.get(asset_url, timeout=30).json()["external_id"])
+        yield (re.split("[-:]", external_id)[-1], sensor["name"]), sensor
