@@ -9,6 +9,7 @@ import sys
 
 SECTIONS = {
     "buffer": "tests.bench.wear",
+    "agent": "tests.bench.agent",
     "uplink": "tests.bench.catch_up",
     "control": "tests.bench.control",
     "fleet": "tests.bench.fleet",
