@@ -11,7 +11,8 @@ SETUP := tests/house/setup
 
 .PHONY: help
 help: ## list the targets
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+	@echo "The box. Begin with: make run"
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/; s/^/  /' | expand -t 18
 
 # --- set-up -------------------------------------------------------------------------------------
 .PHONY: setup box homeassistant
@@ -26,7 +27,7 @@ homeassistant:
 
 # --- the main job -------------------------------------------------------------------------------
 .PHONY: run
-run: setup $(if $(HA),homeassistant) ## the simulated house, the box and a real FlexMeasures
+run: setup $(if $(HA),homeassistant) ## the simulated house, the box and a real FlexMeasures (its variables: README.md)
 	@exec $(PY) -m tests.house.run
 
 # --- the image ----------------------------------------------------------------------------------
@@ -41,8 +42,15 @@ image-test: box ## the built image, looked through and booted in an emulator (FL
 	@$(PY) -m pytest -q --ignore=tests/image/test_units.py tests/image
 
 # --- tests --------------------------------------------------------------------------------------
+STEPS := lint types layers unit units flow page crash
 .PHONY: test lint types layers unit units flow
-test: lint types layers unit units flow crash ## everything CI runs
+test: ## everything CI runs, each step with its time; stops at the first that fails
+	@for step in $(STEPS); do \
+	  echo "── $$step"; began=$$SECONDS; \
+	  $(MAKE) --no-print-directory $$step; \
+	  echo "── $$step: $$((SECONDS - began)) s"; \
+	done
+	@echo "── all of it holds"
 
 lint: box ## ruff
 	@$(PY) -m ruff check . && $(PY) -m ruff format --check .
