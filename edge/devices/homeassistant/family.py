@@ -26,7 +26,7 @@ from edge.devices.homeassistant.entities import (
     value_of,
 )
 from edge.devices.homeassistant.gaps import Gaps
-from edge.errors import Refused, Unreachable
+from edge.errors import Malformed, Refused, Unreachable
 from edge.family import Answers, Choice, Field, Found, GetSecret, Notebook
 from edge.model import Channel, Device, DeviceState, Direction, Intake, Reading
 
@@ -347,11 +347,15 @@ async def _stock(connection: Connection) -> list[Entity]:
     """Everything there is, under its present names."""
     states = await connection.ask("get_states")
     registry = await connection.ask("config/entity_registry/list")
-    return entities(states, registry, await connection.ask("config/device_registry/list"))
+    devices = await connection.ask("config/device_registry/list")
+    try:
+        return entities(states, registry, devices)
+    except (LookupError, TypeError, AttributeError) as problem:
+        raise Malformed("Home Assistant lists its entities in an unknown shape") from problem
 
 
 async def _dashboard(connection: Connection) -> dict[str, Direction]:
     try:
         return dashboard(await connection.ask("energy/get_prefs"))
-    except NotFound:  # nobody set the energy dashboard up
+    except (NotFound, TypeError, AttributeError):  # nobody set it up, or a schema of tomorrow
         return {}

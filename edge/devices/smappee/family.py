@@ -8,33 +8,27 @@ days: after an outage of the box or of the line the whole gap is read.
 import hashlib
 from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from functools import partial
 from typing import Any
 
 from edge.clock import Clock
 from edge.devices.smappee.cloud import Account, Login
 from edge.devices.smappee.holds import OWN_TIMERS, SmappeeHold, exact_hold
+from edge.devices.smappee.location import Location, list_locations
 from edge.devices.smappee.readings import (
-    AGGREGATION_FIVE_MINUTES,
     FAMILY,
     FIVE_MINUTES,
     KEPT_BY_CLOUD,
-    Measured,
     OfferedSoFar,
     actuator_devices,
     appliance_channel,
-    electricity,
     event_readings,
-    interval_start,
-    location_device,
     readings,
-    sensor_measures,
 )
 from edge.errors import EdgeError, Malformed, Refused
 from edge.family import Answers, Choice, Field, Found, GetSecret, Notebook
-from edge.model import Channel, Device, DeviceState, Intake, Reading
+from edge.model import Channel, Device, Intake, Reading
 
 CLOUD = "https://app1pub.smappee.net/dev"
 CYCLE = FIVE_MINUTES
@@ -83,31 +77,6 @@ class CloudSettings:
         return settings
 
 
-@dataclass
-class _Location:
-    """One service location, as last described and read."""
-
-    ident: int
-    name: str
-    read_until: datetime | None = None
-    newest: datetime | None = None
-    info: dict[str, Any] = field(default_factory=dict)
-    info_due_ms: int = 0
-    reread_due_ms: list[int] = field(default_factory=list)
-    history_done: float = 1.0
-    malformed: int = 0
-
-    @property
-    def device(self) -> str:
-        return str(self.ident)
-
-    def measures(self) -> list[tuple[int | None, tuple[Measured, ...]]]:
-        """What is read, by sensor; None is the electricity of the location."""
-        found = [(None, electricity(self.device, self.name))]
-        sensors = (s for s in self.info.get("sensors", ()) if isinstance(s, dict) and "id" in s)
-        return [*found, *((int(s["id"]), sensor_measures(self.device, s)) for s in sensors)]
-
-
 class CloudSmappee:
     """Meter and Switch over one Smappee account."""
 
@@ -121,7 +90,7 @@ class CloudSmappee:
         self._clock = clock
         self._notebook = notebook
         self._account = Account(settings.login, clock)
-        self._locations: dict[int, _Location] = {}
+        self._locations: dict[int, Location] = {}
         self._offered: defaultdict[str, OfferedSoFar] = defaultdict(OfferedSoFar)
         self._announced: dict[str, Channel] = {}
         self._note_due_ms = 0
@@ -133,15 +102,15 @@ class CloudSmappee:
         """Log in, list every service location and what it measures."""
         account = Account(settings.login, clock)
         channels, devices, choices = [], [], []
-        for ident, name in (await _list_locations(account)).items():
-            place = _Location(ident, name)
-            await _describe(account, place)
+        for ident, name in (await list_locations(account)).items():
+            place = Location(ident, name)
+            await place.describe(account)
             now = clock.wall_now()
-            told = await account.ask(partial(_consumption, place, None, now - CHUNK / 8, now))
+            told = await place.records(account, None, now - CHUNK / 8, now)
             said = {key for record in told for key in record}
             for sensor, measures in place.measures():
                 channels += [m.channel for m in measures if sensor is not None or m.field in said]
-            devices += _devices_of(place, now)
+            devices += place.devices(now)
             choices.append(Choice("locations", str(ident), name))
             choices += [
                 Choice("appliances", str(a["id"]), str(a.get("name") or a["id"]), preselected=False)
@@ -161,7 +130,7 @@ class CloudSmappee:
 
     def devices(self) -> list[Device]:
         now = self._clock.wall_now()
-        return [device for place in self._locations.values() for device in _devices_of(place, now)]
+        return [device for place in self._locations.values() for device in place.devices(now)]
 
     async def read_history_again(self) -> None:
         """Offer everything the cloud still has once more, at the next cycle."""
@@ -172,7 +141,7 @@ class CloudSmappee:
     # --- reading ---------------------------------------------------------------------------------
 
     async def _find_locations(self) -> None:
-        known = await _list_locations(self._account)
+        known = await list_locations(self._account)
         wanted = self._settings.locations or tuple(known)
         if missing := [ident for ident in wanted if ident not in known]:
             raise Refused(
@@ -182,7 +151,7 @@ class CloudSmappee:
         noted = await self._notebook.get(_NOTE) or {}
         not_yet = [self._in_ms(every) for every, _ in REREADS]
         self._locations = {
-            ident: _Location(
+            ident: Location(
                 ident, known[ident], _moment(noted.get(str(ident))), reread_due_ms=not_yet.copy()
             )
             for ident in wanted
@@ -200,10 +169,10 @@ class CloudSmappee:
         if problems:
             raise problems[0]
 
-    async def _read(self, place: _Location) -> None:
+    async def _read(self, place: Location) -> None:
         now = self._clock.wall_now()
         if self._clock.boottime_ms() >= place.info_due_ms:
-            await _describe(self._account, place)
+            await place.describe(self._account)
             place.info_due_ms = self._in_ms(INFO_EVERY)
         start, rereads = self._window(place, now)
         chunks = list(_chunks(start, now))
@@ -217,7 +186,7 @@ class CloudSmappee:
         for number in rereads:
             place.reread_due_ms[number] = self._in_ms(REREADS[number][0])
 
-    def _window(self, place: _Location, now: datetime) -> tuple[datetime, list[int]]:
+    def _window(self, place: Location, now: datetime) -> tuple[datetime, list[int]]:
         """From when to read now, and which of REREADS that fulfils."""
         oldest = now - KEPT_BY_CLOUD + FIVE_MINUTES
         if place.read_until is None:
@@ -232,12 +201,12 @@ class CloudSmappee:
         return max(start, oldest), due
 
     async def _read_chunk(
-        self, place: _Location, start: datetime, end: datetime, now: datetime
+        self, place: Location, start: datetime, end: datetime, now: datetime
     ) -> None:
         for sensor, measures in place.measures():
             if sensor is not None and not measures:
                 continue
-            records = await self._account.ask(partial(_consumption, place, sensor, start, end))
+            records = await place.records(self._account, sensor, start, end)
             for measured, reading in readings(records, measures, now):
                 self._offer(measured.channel, reading)
                 if sensor is None:
@@ -245,10 +214,8 @@ class CloudSmappee:
                     assert isinstance(stamp, datetime)  # noqa: S101
                     place.newest = max(place.newest or stamp, stamp + FIVE_MINUTES)
         for appliance in place.info.get("appliances", ()):
-            if int(appliance["id"]) in self._settings.appliances:
-                events = await self._account.ask(
-                    partial(_events, place.ident, int(appliance["id"]), start, end)
-                )
+            if appliance["id"] in self._settings.appliances:
+                events = await place.events(self._account, appliance["id"], start, end)
                 channel = appliance_channel(place.device, appliance)
                 for event in event_readings(events, channel):
                     self._offer(channel, event)
@@ -303,7 +270,7 @@ class CloudSmappee:
     async def is_on(self, device: str) -> bool | None:
         location, _ = self._actuator(device)
         place = self._locations[location]
-        await _describe(self._account, place)
+        await place.describe(self._account)
         states = {key: is_on for key, _, is_on in actuator_devices(place.device, place.info)}
         if device not in states:
             raise Refused(f"Smappee no longer shows actuator {device}: was it removed?")
@@ -316,68 +283,6 @@ class CloudSmappee:
         if int(location) not in self._locations:
             raise Refused(f"Smappee service location {location} is not in use here (yet)")
         return int(location), int(actuator)
-
-
-async def _list_locations(account: Account) -> dict[int, str]:
-    def ask(smappee: Any) -> dict[int, str]:
-        told = smappee.get_service_locations()["serviceLocations"]
-        return {
-            int(place["serviceLocationId"]): str(place.get("name") or place["serviceLocationId"])
-            for place in told
-        }
-
-    return await account.ask(ask)
-
-
-async def _describe(account: Account, place: _Location) -> None:
-    def ask(smappee: Any) -> dict[str, Any]:
-        info = smappee.get_service_location_info(place.ident)
-        if not isinstance(info, dict) or "serviceLocationId" not in info:
-            raise KeyError("serviceLocationId")
-        return info
-
-    place.info = await account.ask(ask)
-
-
-def _consumption(
-    place: _Location, sensor: int | None, start: datetime, end: datetime, smappee: Any
-) -> list[dict[str, Any]]:
-    if sensor is None:
-        told = smappee.get_consumption(place.ident, start, end, AGGREGATION_FIVE_MINUTES, raw=True)[
-            "consumptions"
-        ]
-    else:
-        told = smappee.get_sensor_consumption(
-            place.ident, sensor, start, end, AGGREGATION_FIVE_MINUTES
-        )["records"]
-    if not isinstance(told, list):
-        raise TypeError(f"records are {type(told).__name__}")
-    place.malformed += sum(interval_start(record) is None for record in told)
-    return [record for record in told if isinstance(record, dict)]
-
-
-def _events(location: int, appliance: int, start: datetime, end: datetime, smappee: Any) -> object:
-    return smappee.get_events(location, appliance, start, end)
-
-
-def _devices_of(place: _Location, now: datetime) -> list[Device]:
-    found = [location_device(place.device, place.name, place.newest, now)]
-    found[0].details["history_percent"] = round(place.history_done * 100)
-    found[0].details["malformed"] = place.malformed
-    for device, name, is_on in actuator_devices(place.device, place.info):
-        found.append(
-            Device(
-                FAMILY,
-                device,
-                name,
-                "Smappee actuator",
-                DeviceState.ALIVE,
-                is_switch=True,
-                is_on=is_on,
-                own_timers=OWN_TIMERS,
-            )
-        )
-    return found
 
 
 def _chunks(start: datetime, end: datetime) -> list[tuple[datetime, datetime]]:

@@ -214,6 +214,20 @@ async def test_what_is_no_home_assistant_says_so(house: House) -> None:
         await house.config()
 
 
+@pytest.mark.parametrize("told", [7, [7], [{"id": "x"}], {"a": 1}])
+async def test_entities_in_an_unknown_shape_are_malformed(house: House, told: object) -> None:
+    house.spoken.answers["config/entity_registry/list"] = told
+    with pytest.raises(Malformed, match="entities"):
+        await house.config()
+
+
+async def test_dashboard_of_tomorrow_only_preselects_nothing(house: House) -> None:
+    house.spoken.answers["energy/get_prefs"] = {"energy_sources": ["solar"]}
+    found = await homeassistant.check({"address": house.spoken.url}, house.secret, house.clock)
+    assert found.channels
+    assert found.preselected == frozenset()
+
+
 async def test_waiting_command_ends_with_the_connection(house: House) -> None:
     async def ask_and_lose() -> None:
         async with Connection.opened(house.spoken.url, TOKEN) as connection:

@@ -211,6 +211,22 @@ async def test_body_of_another_shape_is_counted_and_asked_again(house: House, bo
     assert house.intake.of(CONSUMPTION)
 
 
+@pytest.mark.parametrize(
+    "told",
+    [
+        '{"serviceLocationId": 123, "sensors": null, "actuators": [7, {"name": "x"}]}',
+        '{"serviceLocationId": 123, "actuators": [{"id": 1, "states": [null]}, {"id": "x"}]}',
+        '{"serviceLocationId": 123, "sensors": [{"id": 4, "channels": [1]}], "appliances": [{}]}',
+    ],
+)
+async def test_description_with_holes_leaves_out_what_has_none(house: House, told: str) -> None:
+    house.cloud.faults.append(Fault(200, told, where="info"))
+    async with house.running() as family:
+        assert [device.device for device in family.devices()] == ["123"]
+    assert not house.failures
+    assert house.intake.of(CONSUMPTION)
+
+
 async def test_appliance_events_come_only_where_wanted(house: House) -> None:
     async with house.running():
         pass
