@@ -12,6 +12,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Protocol
 
+MILLISECOND = timedelta(milliseconds=1)
+
 _STA_UNSYNC = 0x0040
 _TIME_ERROR = 5
 

@@ -69,7 +69,6 @@ class ReadingIntake:
         self._set_aside: deque[SetAside] = deque(maxlen=SET_ASIDE_MAX)
         self._set_aside_counts: Counter[tuple[str, Reason]] = Counter()
         self._is_unsaved = False
-        self.channels_version = 0
         self.accepted_total = 0
         self.confirmed_total = 0
         self.resets_total = 0
@@ -104,7 +103,6 @@ class ReadingIntake:
             self._channels[channel.key] = channel
             self._clamps.setdefault(_clamp(channel), {})[channel.key] = channel
             self._is_unsaved = True
-            self.channels_version += 1
             self._pair_up(channel)
 
     def offer(self, reading: Reading) -> None:
@@ -140,7 +138,6 @@ class ReadingIntake:
             self._latest.pop(key, None)
             self._checks.pop(key, None)
             self._is_unsaved = True
-            self.channels_version += 1
 
     def latest(self, channel_key: str) -> Latest | None:
         """The last believed value of a channel, since this start."""

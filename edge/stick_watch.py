@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
 from pathlib import Path
 
-from edge.clock import Clock
+from edge.clock import MILLISECOND, Clock
 from edge.devices import stick
 from edge.errors import Refused, Unreachable
 
@@ -24,7 +24,6 @@ LOOK_EVERY = timedelta(seconds=10)
 # The driver needs some seconds on a fast machine and a minute on a Pi; before, opening the port
 # would only be in its way.
 DRIVER_STARTS_WITHIN = timedelta(seconds=90)
-_MILLISECOND = timedelta(milliseconds=1)
 
 type Finder = Callable[[Path | None], Awaitable[list[stick.Outcome]]]
 
@@ -95,7 +94,7 @@ class StickWatch:
 
     def _has_waited(self) -> bool:
         waited_ms = self._clock.boottime_ms() - self._since_ms
-        return waited_ms > DRIVER_STARTS_WITHIN / _MILLISECOND
+        return waited_ms > DRIVER_STARTS_WITHIN / MILLISECOND
 
     async def _judge_new(self, ports: Sequence[stick.Port]) -> None:
         """A stick known by name or choice gets time to start; of others ask those that may be."""

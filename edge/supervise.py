@@ -10,7 +10,7 @@ import socket
 from collections.abc import Awaitable, Callable, Coroutine
 from datetime import timedelta
 
-from edge.clock import Clock
+from edge.clock import MILLISECOND, Clock
 from edge.errors import EdgeError, Malformed, Refused, StoreBroken
 
 log = logging.getLogger(__name__)
@@ -59,7 +59,7 @@ async def keep_running(
             state, wanted = "broken, see the log", PAUSE_MAX
         report(name, state)
         said.say(name, state)
-        if clock.boottime_ms() - started_ms > STEADY_AFTER / timedelta(milliseconds=1):
+        if clock.boottime_ms() - started_ms > STEADY_AFTER / MILLISECOND:
             pause = FIRST_PAUSE
             wanted = min(wanted, pause) if state == "ended" else wanted
         await until(wake or asyncio.Event(), clock.sleep(wanted))

@@ -18,7 +18,7 @@ from typing import Any
 
 from edge.agent_api.refusals import NotAllowed
 from edge.agent_api.tries import Tries
-from edge.clock import Clock
+from edge.clock import MILLISECOND, Clock
 from edge.documents import Documents
 from edge.files import write_atomically
 
@@ -174,7 +174,7 @@ class Access:
         until = self._clock.wall_now() + SESSION_LIFE if self._clock.is_trusted() else None
         opened = {
             "boot": self._clock.boot_id(),
-            "boot_until_ms": self._clock.boottime_ms() + SESSION_LIFE // timedelta(milliseconds=1),
+            "boot_until_ms": self._clock.boottime_ms() + SESSION_LIFE // MILLISECOND,
             "until": None if until is None else until.isoformat(),
             "address": visitor.address,
         }

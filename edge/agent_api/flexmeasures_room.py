@@ -12,7 +12,7 @@ from aiohttp import web
 
 from edge.agent_api.door import answer, asked
 from edge.agent_api.refusals import NotAllowed
-from edge.clock import Clock
+from edge.clock import MILLISECOND, Clock
 from edge.contract import FlexMeasuresStatus
 from edge.contract.setup import Account as AccountView
 from edge.contract.setup import AccountRequest, AssetChoice, PairingView, SiteRequest
@@ -22,7 +22,6 @@ from edge.uplink.pairing import Look, SiteWish
 from edge.uplink.trouble import trouble_of
 
 KEPT_FOR = timedelta(minutes=15)
-_MILLISECOND = timedelta(milliseconds=1)
 
 type Note = Callable[[str, str, dict[str, str]], Awaitable[None]]
 type StatusNow = Callable[[], Awaitable[FlexMeasuresStatus]]
@@ -89,7 +88,7 @@ class FlexMeasuresRoom:
         if self._pending is None:
             return None
         log_in, seen, since_ms = self._pending
-        if self._clock.boottime_ms() - since_ms > KEPT_FOR / _MILLISECOND:
+        if self._clock.boottime_ms() - since_ms > KEPT_FOR / MILLISECOND:
             self._pending = None
             return None
         return log_in, seen

@@ -14,7 +14,7 @@ from aiohttp import web
 from edge.agent_api.door import answer, asked
 from edge.agent_api.network_story import Story
 from edge.agent_api.refusals import NotAllowed
-from edge.clock import Clock
+from edge.clock import MILLISECOND, Clock
 from edge.contract.setup import NetworkRequest, NetworkTask, StickView
 from edge.errors import EdgeError
 from edge.families import Families
@@ -27,7 +27,6 @@ LOOK_EVERY = timedelta(milliseconds=250)
 LISTENS_FOR = timedelta(minutes=4)
 NOTHING_FOLLOWS_AFTER = timedelta(seconds=5)
 _LONG = frozenset({"add", "add_code", "remove", "remove_failed", "replace", "rebuild", "interview"})
-_MILLISECOND = timedelta(milliseconds=1)
 
 type Note = Callable[[str, str, dict[str, str]], Awaitable[None]]
 
@@ -248,11 +247,11 @@ class NetworkRoom:
             return False
         if self._idle_since_ms is None:
             self._idle_since_ms = now_ms
-        return now_ms - self._idle_since_ms > NOTHING_FOLLOWS_AFTER / _MILLISECOND
+        return now_ms - self._idle_since_ms > NOTHING_FOLLOWS_AFTER / MILLISECOND
 
     async def _after(self, since: int) -> NetworkTask:
         """The task as soon as it differs from revision `since`, or as it is after a while."""
-        until_ms = self._clock.boottime_ms() + LONG_POLL / _MILLISECOND
+        until_ms = self._clock.boottime_ms() + LONG_POLL / MILLISECOND
         while True:
             found = self._task()
             is_late = self._clock.boottime_ms() >= until_ms

@@ -8,7 +8,7 @@ from collections import deque
 from datetime import timedelta
 
 from edge.agent_api.refusals import TooManyTries
-from edge.clock import Clock
+from edge.clock import MILLISECOND, Clock
 
 _ADDRESSES_MAX = 1000  # who fills this table is stopped by the limit for all
 
@@ -48,7 +48,7 @@ class Tries:
 
 
 def _wait_ms(tried: deque[int], now_ms: int, most: int, within: timedelta) -> int:
-    within_ms = within // timedelta(milliseconds=1)
+    within_ms = within // MILLISECOND
     while tried and tried[0] <= now_ms - within_ms:
         tried.popleft()
     return tried[0] + within_ms - now_ms if len(tried) >= most else 0

@@ -15,13 +15,12 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from edge.clock import Clock
+from edge.clock import MILLISECOND, Clock
 from edge.model import BoxTime, Sample
 from edge.store import damage
 from edge.store.boots import BOOTS, Boots
 from edge.store.database import Connection, Database, Layout
 from edge.store.readings import (
-    MILLISECOND,
     READINGS,
     Readings,
     count_up,

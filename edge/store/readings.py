@@ -7,10 +7,11 @@ leaves a mark, so that what was made of its hour can be made again.
 
 import sqlite3
 from collections.abc import Collection, Iterable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 from sqlite_utils.migrations import Migrations
 
+from edge.clock import MILLISECOND
 from edge.model import BoxTime, Sample
 from edge.store.boots import END_OF_BOOT_MS, Boots
 from edge.store.database import Connection
@@ -18,7 +19,6 @@ from edge.store.groups import Groups, add_table
 from edge.store.packing import Point
 
 EPOCH = datetime.fromtimestamp(0, UTC)
-MILLISECOND = timedelta(milliseconds=1)
 BOX_SPAN_MS = 600_000
 SOURCE_SPAN_MS = 300_000  # short, because a group is written anew with each reading that joins it
 SOURCE = 0  # the region of readings with their source's time

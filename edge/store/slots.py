@@ -15,11 +15,12 @@ from typing import NamedTuple
 
 from sqlite_utils.migrations import Migrations
 
+from edge.clock import MILLISECOND
 from edge.model import Slot
 from edge.store.database import Connection
 from edge.store.groups import Groups, add_table
 from edge.store.packing import Point
-from edge.store.readings import MILLISECOND, count_up, epoch_ms, utc
+from edge.store.readings import count_up, epoch_ms, utc
 
 HISTORY = timedelta(hours=48)  # for charts, and to know a repeated value from a correction
 HISTORY_SPAN_MS = 3_600_000

@@ -10,7 +10,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 
-from edge.clock import Clock
+from edge.clock import MILLISECOND, Clock
 from edge.errors import ConfigFault
 from edge.model import Channel, Kind, Sensor, Slot
 from edge.plausibility import Limits
@@ -34,7 +34,6 @@ COMMIT_SLOTS = 2000  # ten full batches
 KEEP = timedelta(hours=48)  # readings stay this long after their slots: late data needs neighbours
 KEEP_FAULTY = timedelta(days=30)  # and this long where a sensor cannot be fed until a person acts
 FORGET_EVERY = timedelta(hours=1)
-_MS = timedelta(milliseconds=1)
 
 
 class DueSlots:
@@ -181,7 +180,7 @@ class DueSlots:
         """Nothing more can be made of this one before its counter reports again: looking each
         round would mean to read hours of readings in vain."""
         slowest = reach(sensor, self._channels())
-        self._wait_ms[sensor.sensor_id] = self._clock.boottime_ms() + slowest / 12 // _MS
+        self._wait_ms[sensor.sensor_id] = self._clock.boottime_ms() + slowest / 12 // MILLISECOND
 
     def _committed_until(self) -> datetime:
         return self._clock.wall_now() - self._commit_every
@@ -222,7 +221,7 @@ class DueSlots:
     async def _forget(self, sensors: Sequence[Sensor]) -> None:
         """Let readings go whose slots are computed, told and old."""
         now_ms = self._clock.boottime_ms()
-        pause_ms = FORGET_EVERY // _MS
+        pause_ms = FORGET_EVERY // MILLISECOND
         is_early = self._forgotten_ms is not None and now_ms < self._forgotten_ms + pause_ms
         if is_early or not sensors:
             return

@@ -14,7 +14,7 @@ from http import HTTPStatus
 from math import isclose
 from typing import Protocol
 
-from edge.clock import Clock
+from edge.clock import MILLISECOND, Clock
 from edge.errors import Refused
 from edge.model import Sensor
 from edge.store.outbox import Outbox, OutboxSlot, Verdict
@@ -88,7 +88,8 @@ class Offering:
     async def ask_jobs(self, server: Server, sensors: Mapping[int, Sensor]) -> None:
         """Learn how posts ended that the server took without storing them at once."""
         now_ms = self._clock.boottime_ms()
-        if self._jobs_asked_ms is not None and now_ms < self._jobs_asked_ms + _ms(JOB_POLL_EVERY):
+        every_ms = JOB_POLL_EVERY // MILLISECOND
+        if self._jobs_asked_ms is not None and now_ms < self._jobs_asked_ms + every_ms:
             return
         self._jobs_asked_ms = now_ms
         jobs = await self._outbox.jobs_open()
@@ -220,7 +221,7 @@ class Offering:
     def _pause(self, sensor: Sensor, reason: str, pause: timedelta) -> None:
         log.warning("sensor %d %r takes nothing: %s", sensor.sensor_id, sensor.name, reason)
         self.refused[sensor.sensor_id] = reason
-        self._paused_ms[sensor.sensor_id] = self._clock.boottime_ms() + _ms(pause)
+        self._paused_ms[sensor.sensor_id] = self._clock.boottime_ms() + pause // MILLISECOND
 
 
 def _is_failure(problem: Away) -> bool:
@@ -232,7 +233,3 @@ def _is_same(stored: float | None, row: OutboxSlot) -> bool:
     return stored is not None and isclose(
         stored, row.slot.value, rel_tol=_TOLERANCE, abs_tol=_TOLERANCE
     )
-
-
-def _ms(span: timedelta) -> int:
-    return span // timedelta(milliseconds=1)

@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import Callable, Mapping
 from datetime import timedelta
 
-from edge.clock import Clock
+from edge.clock import MILLISECOND, Clock
 from edge.errors import Refused
 from edge.uplink.address import Address
 from edge.uplink.connection import Away, Connection
@@ -18,7 +18,6 @@ from edge.uplink.verdict import Answer, Meaning, meaning_of, retry_after
 
 VERSION_HEADER = "FlexMeasures-Version"
 RENEW_AFTER = timedelta(hours=3)  # tokens live six hours unless the host says otherwise
-_MILLISECOND = timedelta(milliseconds=1)
 
 type PasswordSource = Callable[[], str | None]
 
@@ -96,7 +95,7 @@ class Session:
         async with self._logging_in:
             if self._token is None or self._token == refused:
                 await self.log_in()
-            elif self._clock.boottime_ms() - self._token_from_ms > RENEW_AFTER / _MILLISECOND:
+            elif self._clock.boottime_ms() - self._token_from_ms > RENEW_AFTER / MILLISECOND:
                 await self._renew(self._token)
             if self._token is None:
                 raise LogInRefused("FlexMeasures gives no token")

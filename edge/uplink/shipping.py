@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from edge.clock import Clock
+from edge.clock import MILLISECOND, Clock
 from edge.model import Sensor
 from edge.store.outbox import FRESH, Outbox, OutboxSlot, Verdict
 from edge.uplink.connection import Away
@@ -91,13 +91,14 @@ class Shipping:
         except Away as problem:
             if problem.retry_after is None:
                 raise
-            self._quiet_ms = self._now_ms() + _ms(self._pacing.retry_after(problem.retry_after))
+            pause = self._pacing.retry_after(problem.retry_after)
+            self._quiet_ms = self._now_ms() + pause // MILLISECOND
             return False
 
     async def progress(self) -> Progress:
         """How many slots wait, how fast they leave."""
         waiting = (await self._outbox.counts()).waiting
-        since_ms = self._now_ms() - _ms(RATE_OVER)
+        since_ms = self._now_ms() - RATE_OVER // MILLISECOND
         recent = sum(count for at_ms, count in self._recent if at_ms >= since_ms)
         per_minute = recent / (RATE_OVER / timedelta(minutes=1))
         done_by = None
@@ -134,7 +135,7 @@ class Shipping:
 
     async def _backfill(self, server: Server, sensors: dict[int, Sensor]) -> bool:
         """Send what is older, for a while; True if there is more that may go now."""
-        until_ms = self._now_ms() + _ms(BACKFILL_FOR)
+        until_ms = self._now_ms() + BACKFILL_FOR // MILLISECOND
         while self._backfill_ms <= self._now_ms():
             now = self._clock.wall_now()
             if self._now_ms() >= until_ms or self._is_upload_time(now):
@@ -144,7 +145,7 @@ class Shipping:
                 return False
             await self._offer(server, sensors, batch)
             pause = self._pacing.pause(server.allowance)
-            self._backfill_ms = max(self._backfill_ms, self._now_ms() + _ms(pause))
+            self._backfill_ms = max(self._backfill_ms, self._now_ms() + pause // MILLISECOND)
         return False
 
     def _is_upload_time(self, now: datetime) -> bool:
@@ -178,7 +179,8 @@ class Shipping:
     def _note_silence(self, silence: timedelta) -> None:
         """After an outage old slots wait: the other boxes of the server are back too."""
         if silence >= OUTAGE_AFTER:
-            self._backfill_ms = self._now_ms() + _ms(self._pacing.backfill_after(silence))
+            pause = self._pacing.backfill_after(silence)
+            self._backfill_ms = self._now_ms() + pause // MILLISECOND
 
     def _note_accepted(self, count: int) -> None:
         self.last_accepted = self._clock.wall_now()
@@ -191,7 +193,3 @@ class Shipping:
 def _is_fresh(batch: Sequence[OutboxSlot], now: datetime) -> bool:
     first = batch[0].slot
     return first.start + first.event_resolution >= now - FRESH
-
-
-def _ms(span: timedelta) -> int:
-    return span // timedelta(milliseconds=1)
