@@ -120,6 +120,7 @@ class Agent:
             allow_loopback=config.flexmeasures.allow_loopback,
         )
         self.preset = PresetAccount(self.account, credentials, clock, lambda: config.name)
+        self.account.on_mapped = self.families.history_wanted
         self.due = DueSlots(
             buffer,
             outbox,

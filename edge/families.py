@@ -3,14 +3,14 @@ those change. A family nobody set up costs nothing: its module is never imported
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Collection, Coroutine, Mapping
 from typing import Any, cast
 
 from edge.clock import Clock
 from edge.credentials import Credentials
 from edge.devices import FAMILIES, load
 from edge.documents import Documents
-from edge.family import Family
+from edge.family import Family, HasHistory
 from edge.health import Health
 from edge.model import Device, Intake, Switch
 from edge.supervise import keep_running, until
@@ -71,6 +71,12 @@ class Families:
             for name, (_, family) in self._built.items()
             if hasattr(family, "turn_off")
         }
+
+    def history_wanted(self, channel_keys: Collection[str]) -> None:
+        """These channels feed a sensor for the first time: families offer what they still have."""
+        for _, family in self._built.values():
+            if isinstance(family, HasHistory):
+                family.offer_history(channel_keys)
 
     async def configuration(self, name: str) -> Mapping[str, Any] | None:
         """What the person set for a family; None where it is not in use."""

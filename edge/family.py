@@ -5,10 +5,10 @@ FamilyModule. What it asks of a person is typed here, so that the page renders a
 frame; what it finds comes back as channels, devices and choices. Knows no family.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from edge.clock import Clock
 from edge.errors import ConfigFault
@@ -75,6 +75,14 @@ class Notebook(Protocol):
 
 class Family(Meter, Protocol):
     """Every family measures; those that switch fulfil model.Switch too."""
+
+
+@runtime_checkable
+class HasHistory(Protocol):
+    """A family whose other side remembers: it can offer again what it offered long ago."""
+
+    def offer_history(self, channel_keys: Collection[str]) -> None:
+        """Offer everything there still is of these channels, soon; those of others are passed."""
 
 
 class FamilyModule(Protocol):

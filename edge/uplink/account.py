@@ -78,6 +78,7 @@ class Account:
         self._forget_slots = forget_slots
         self._allow_loopback = allow_loopback
         self._sensors: tuple[Sensor, ...] = ()
+        self.on_mapped: Callable[[frozenset[str]], None] = lambda _: None  # keys fed for the first
         self._client: FlexMeasures | None = None
         self._changed = asyncio.Event()
         self._one_at_a_time = asyncio.Lock()
@@ -204,7 +205,13 @@ class Account:
 
     async def _keep_mapping(self, sensors: Sequence[Sensor]) -> None:
         await self._settings.put(_MAPPING, sensors_to_json(sensors))
-        self._sensors = tuple(sensors)
+        before, self._sensors = self._sensors, tuple(sensors)
+        if newly := _keys(self._sensors) - _keys(before):
+            self.on_mapped(newly)
+
+
+def _keys(sensors: Iterable[Sensor]) -> frozenset[str]:
+    return frozenset(term.channel_key for sensor in sensors for term in sensor.terms)
 
 
 def _place(paired: Paired) -> tuple[str, int]:

@@ -252,13 +252,18 @@ async def test_silent_monitor_shows_as_dead(house: House) -> None:
         assert family.devices()[0].state is DeviceState.DEAD
 
 
-async def test_history_can_be_offered_again(house: House) -> None:
+async def test_history_is_offered_again_for_channels_mapped_later(house: House) -> None:
     async with house.running(history="all") as family:
         await house.clock.pass_by(timedelta(seconds=20))
         house.intake.readings.clear()
-        await family.read_history_again()
+        family.offer_history([CONSUMPTION, "zwave/1/0/active_power/import"])
         await house.clock.pass_by(timedelta(minutes=6))
-    assert len(house.intake.values(CONSUMPTION)) > 14 * 280
+        assert len(house.intake.values(CONSUMPTION)) > 14 * 280
+        assert len(house.intake.values("solar")) < 5
+        house.intake.readings.clear()
+        family.offer_history(["smappee/999/consumption/active_energy/import"])
+        await house.clock.pass_by(timedelta(minutes=6))
+    assert len(house.intake.values(CONSUMPTION)) < 5
 
 
 # --- switching ---------------------------------------------------------------------------------
