@@ -87,15 +87,6 @@ class DueSlots:
             await self._buffer.late_done(marks)  # not before: a crash must not lose them
         await self._forget(sensors)
 
-    def behind(self) -> int:
-        """About how many slots are not computed yet."""
-        settled = self._committed_until() - SETTLING
-        return sum(
-            max(0, (settled - self._watermarks[sensor.sensor_id]) // sensor.event_resolution)
-            for sensor in self._sensors()
-            if sensor.sensor_id in self._watermarks
-        )
-
     # --- inside ---------------------------------------------------------------------------------
 
     def _fit_sensors(self) -> list[Sensor]:

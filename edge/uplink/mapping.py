@@ -52,14 +52,6 @@ def default_mapping(channels: Iterable[Channel]) -> list[Feed]:
     return sorted(feeds, key=lambda feed: (feed.device_key, feed.name))
 
 
-def still_unmapped(feeds: Iterable[Feed], known: Iterable[Sensor]) -> list[Feed]:
-    """The feeds none of whose channels is mapped yet: what to add when devices were added."""
-    mapped = {term.channel_key for sensor in known for term in sensor.terms}
-    return [
-        feed for feed in feeds if not mapped.intersection(term.channel_key for term in feed.terms)
-    ]
-
-
 def turned_for(feed: Feed, attributes: Mapping[str, object], unit: str) -> tuple[Term, ...]:
     """The feed's terms with the sign of an existing sensor: FlexMeasures counts production
     positive on power sensors that do not say `consumption_is_positive`."""

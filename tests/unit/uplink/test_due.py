@@ -305,13 +305,3 @@ async def test_box_that_is_paired_anew_makes_its_slots_again(box: Box) -> None:
     await box.outbox.forget_all()
     await box.round()
     assert starts(await box.waiting()) == [0, 5, 10]
-
-
-async def test_slots_still_to_be_made_are_counted(box: Box) -> None:
-    await box.measure(60)
-    box.sensors = [sensor(1, POWER)]
-    assert box.due.behind() == 0
-    await box.round()
-    assert box.due.behind() == 0
-    await box.clock.advance(timedelta(hours=1))
-    assert box.due.behind() == 12

@@ -10,7 +10,6 @@ from edge.uplink.mapping import (
     default_mapping,
     sensors_from_json,
     sensors_to_json,
-    still_unmapped,
     turned_for,
 )
 
@@ -110,12 +109,6 @@ def test_voltages_and_temperatures_stay_in_the_house() -> None:
 def test_mapping_does_not_depend_on_the_order_of_channels() -> None:
     channels = [watts("1"), watts("2"), watts("2", OUT), kilowatt_hours("3")]
     assert default_mapping(channels) == default_mapping(reversed(channels))
-
-
-def test_only_new_channels_are_still_unmapped() -> None:
-    feeds = default_mapping([watts("1"), watts("2")])
-    known = [Sensor(1, "mine", "kW", FIVE_MINUTES, feeds[0].terms)]
-    assert still_unmapped(feeds, known) == feeds[1:]
 
 
 @pytest.mark.parametrize(
