@@ -110,6 +110,7 @@ class StatusDesk:
                 for row in await self._outbox.rejected(_REJECTED_SHOWN)
             ],
             counts=dict(self._health.counts) | self._zwave_counts(),
+            control=self._control(),
         )
 
     def _alarms(self) -> dict[str, str]:

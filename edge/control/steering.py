@@ -396,4 +396,5 @@ class Steering:
 def _hand_plan(device: Controllable, hand: Hand, now: datetime, left: timedelta) -> Plan:
     off = hand.away is device.normal_on
     power_w = device.off_power_w if off else device.nominal_power_w
-    return Plan(Origin.HAND, (Interval(now, now + left, power_w),))
+    # It began before now: whoever looks took their own now a moment earlier.
+    return Plan(Origin.HAND, (Interval(now - LOOK_MAX, now + left, power_w),))

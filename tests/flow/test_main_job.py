@@ -14,7 +14,15 @@ from pathlib import Path
 
 import pytest
 
-from edge.contract import Status
+from edge.cli.door import ask
+from edge.contract import Done, Status
+from edge.contract.control import (
+    ControlHistory,
+    ControlRequest,
+    CurtailAnswer,
+    CurtailRequest,
+    DeviceRequest,
+)
 from tests.house import arrived
 from tests.house.child import ROOT
 from tests.house.flexmeasures.process import Account, FlexMeasuresServer
@@ -166,8 +174,44 @@ async def test_household_arrives_to_the_watt(
         assert status.flexmeasures.slots_rejected == 0
         models = {device.model for device in status.devices}
         assert models == {"AEON Labs ZW095", "Aeotec Ltd. ZW175"}
+        await _curtailed_by_hand(scene, "zwave/7e570001-4")
     compared = await asyncio.to_thread(_compare, flexmeasures_server.url, account)
     assert compared > 6 * 270
+
+
+async def _curtailed_by_hand(scene: Scene, plug: str) -> None:
+    """What `edge curtail` and `edge give-back` ask, and what `edge status` then says."""
+    allowed = ControlRequest(
+        device=plug,
+        is_used=True,
+        consent=True,
+        nominal_power_w=100,
+        away_longest_min=60,
+        rest_shortest_min=0,
+        left_alone=[],
+    )
+    await asyncio.to_thread(ask, scene.socket, "PUT", "/control/device", Done, allowed)
+    wanted = CurtailRequest(device=plug, minutes=15)
+    answer = await asyncio.to_thread(
+        ask, scene.socket, "POST", "/control/curtail", CurtailAnswer, wanted
+    )
+    assert answer.until > datetime.now(UTC) + timedelta(minutes=14)
+    await _until_state(scene, "away")
+    back = DeviceRequest(device=plug)
+    await asyncio.to_thread(ask, scene.socket, "POST", "/control/give-back", Done, back)
+    await _until_state(scene, "normal")
+    history = await asyncio.to_thread(ask, scene.socket, "GET", "/control/history", ControlHistory)
+    assert [(act.device, act.origin) for act in history.commands] == [(plug, "hand")]
+
+
+async def _until_state(scene: Scene, state: str) -> None:
+    async with asyncio.timeout(30):
+        while True:
+            control = (await scene.status()).control
+            assert control is not None
+            if [each.state for each in control.devices] == [state]:
+                return
+            await asyncio.sleep(0.2)
 
 
 async def _caught_up(scene: Scene) -> Status:

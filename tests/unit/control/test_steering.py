@@ -90,6 +90,9 @@ async def test_hand_switches_off_for_as_long_as_asked(steered: SteeredBox) -> No
     assert each.command is not None
     assert each.command.origin is Origin.HAND
     assert each.next_change is not None
+    back_at, then = each.next_change
+    assert abs(back_at - until) < SECOND
+    assert then.away_until is None
     await steered.pass_time(MINUTE)
     assert steered.relay.on
 
