@@ -4,6 +4,7 @@ Each loop runs as long as one connection. None of them ends it over a silent nod
 that stops answering altogether does.
 """
 
+import asyncio
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -95,12 +96,15 @@ class Care:
         metering: Metering,
         stick: StickHealth,
         *,
+        radio: asyncio.Lock,
         is_busy: Callable[[], bool],
         wishes: Callable[[Node], list[Setting]],
     ) -> None:
+        """`radio` is held for each command, so that a device joins in an undisturbed air."""
         self.clock = clock
         self.metering = metering
         self.stick = stick
+        self.radio = radio
         self.is_busy = is_busy
         self.wishes = wishes
         self._revival = Patience(clock, REVIVE_FIRST_PAUSE, REVIVE_PAUSE_MAX)
@@ -137,7 +141,7 @@ class Care:
         if silent.source not in meter_values(node):
             return
         try:
-            async with answered(f"asking {label(node)} for its meter", POLL_WITHIN_S):
+            async with self.radio, answered(f"asking {label(node)} for its meter", POLL_WITHIN_S):
                 await node.async_send_command(
                     "poll_value",
                     valueId={
@@ -170,7 +174,7 @@ class Care:
         if controller.own_node is None:
             return
         try:
-            async with answered("asking the Z-Wave stick", STICK_ANSWERS_WITHIN_S):
+            async with self.radio, answered("asking the Z-Wave stick", STICK_ANSWERS_WITHIN_S):
                 await controller.async_get_node_neighbors(controller.own_node)
         except (StickSilent, NodeSilent) as problem:
             self.stick.unanswered += 1
@@ -219,7 +223,7 @@ class Care:
         if self.is_busy() or self.stick.is_silent or not self._revival.is_over(node.node_id):
             return
         try:
-            async with answered(f"reviving {label(node)}", PING_WITHIN_S):
+            async with self.radio, answered(f"reviving {label(node)}", PING_WITHIN_S):
                 if is_dead:
                     await node.async_ping()
                 else:
@@ -251,7 +255,10 @@ class Care:
         log.info("%s: setting %s", label(node), ", ".join(f"{s.number}={s.value}" for s in wanted))
         try:
             for setting in wanted:
-                await set_parameter(node, setting.number, setting.value)
+                if self.is_busy():
+                    return
+                async with self.radio:
+                    await set_parameter(node, setting.number, setting.value)
         except _NO_END as problem:
             log.warning("%s", problem)
 

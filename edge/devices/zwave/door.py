@@ -22,6 +22,7 @@ from zwave_js_server.exceptions import (
 )
 from zwave_js_server.model.driver import Driver
 
+from edge.devices.zwave.slim import is_passed_over, slim
 from edge.errors import EdgeError, Malformed, Refused, Unreachable
 
 CONNECT_WITHIN_S = 10.0
@@ -49,8 +50,9 @@ class DriverClient(Client):
     """A client that hands every event on and survives those it cannot read.
 
     `on_driver` is called with the snapshot before the first event is handled, so that nothing can
-    fall between the two. `on_event` gets each event after the model took it in. An event that the
-    model cannot take in goes to `on_unreadable`, which may raise to end the connection.
+    fall between the two. `on_event` gets each event after the model took it in; values the box
+    never looks at are kept out of the model (slim.py). An event that it cannot take in goes to
+    `on_unreadable`, which may raise to end the connection.
     """
 
     def __init__(
@@ -72,11 +74,17 @@ class DriverClient(Client):
             self._on_driver(self.driver)
         await super().receive_until_closed()
 
+    async def _receive_json_or_raise(self) -> dict[str, Any]:
+        return slim(await super()._receive_json_or_raise())
+
     def _handle_incoming_message(self, msg: dict[str, Any]) -> None:
         if msg.get("type") != "event":
             super()._handle_incoming_message(msg)
             return
         _mend(msg["event"])
+        if is_passed_over(msg["event"]):
+            self._on_event(msg["event"])
+            return
         try:
             super()._handle_incoming_message(msg)
         except (KeyError, ValueError, TypeError, AttributeError, BaseZwaveJSServerError) as problem:

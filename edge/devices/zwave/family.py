@@ -100,11 +100,13 @@ class ZWave:
         self.events = EventLog()
         self.backups = Backups(backup_folder, self.events)
         self._steps = Steps(self._picture, self.events)
-        self.network = Network(self._picture, clock, self.backups, self.events, self._steps)
+        radio = asyncio.Lock()
+        self.network = Network(self._picture, clock, self.backups, self.events, self._steps, radio)
         self._care = Care(
             clock,
             self._metering,
             self._stick,
+            radio=radio,
             is_busy=self.network.is_busy,
             wishes=self._wishes,
         )

@@ -5,6 +5,8 @@ browser that was closed leaves no open door. The stick's memory is copied before
 """
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -69,13 +71,21 @@ class Network:
     """Everything that changes which devices belong to the network."""
 
     def __init__(
-        self, picture: Picture, clock: Clock, backups: Backups, log: EventLog, steps: Steps
+        self,
+        picture: Picture,
+        clock: Clock,
+        backups: Backups,
+        log: EventLog,
+        steps: Steps,
+        radio: asyncio.Lock,
     ) -> None:
         self._picture = picture
         self._clock = clock
         self._backups = backups
         self._log = log
         self._steps = steps
+        self._radio = radio
+        self._is_starting = False
         self._opened_ms: int | None = None
 
     # --- what a person does -----------------------------------------------------------------------
@@ -88,7 +98,7 @@ class Network:
     def is_busy(self) -> bool:
         """Whether a device is being added or removed; nothing else should use the radio then."""
         try:
-            return self.state().activity != "idle"
+            return self._is_starting or self.state().activity != "idle"
         except EdgeError:
             return False
 
@@ -97,12 +107,11 @@ class Network:
 
         Raises Unreachable, or Refused if the stick is busy.
         """
-        driver = await self._prepared()
-        self._steps.secure = secure
         strategy = InclusionStrategy.DEFAULT if secure else InclusionStrategy.INSECURE
-        async with answered("letting a device join", COMMAND_WITHIN_S):
+        async with self._alone() as driver, answered("letting a device join", COMMAND_WITHIN_S):
+            self._steps.secure = secure
             started = await driver.controller.async_begin_inclusion(strategy)  # type: ignore[arg-type]
-        self._opened(started)
+            self._opened(started)
 
     async def add_by_code(self, typed: str) -> Expected | None:
         """Let the device with this code join: the QR code's text, or the whole DSK of its label.
@@ -119,12 +128,11 @@ class Network:
             told = await async_parse_qr_code_string(driver.client, code.digits)
         if told.version == QRCodeVersion.SMART_START:
             return await self._provision(driver, told, await _model_told(driver, told))
-        driver = await self._prepared()
-        async with answered("letting a device join", COMMAND_WITHIN_S):
+        async with self._alone() as driver, answered("letting a device join", COMMAND_WITHIN_S):
             started = await driver.controller.async_begin_inclusion(
                 InclusionStrategy.SECURITY_S2, provisioning=told
             )
-        self._opened(started)
+            self._opened(started)
         return None
 
     async def expected(self) -> list[Expected]:
@@ -160,35 +168,34 @@ class Network:
         node = self._picture.node(device)
         if secure is None:
             secure = node.highest_security_class in _S2_CLASSES
-        driver = await self._prepared()
-        self._steps.secure = secure
         strategy = InclusionStrategy.SECURITY_S2 if secure else InclusionStrategy.INSECURE
+        what = f"replacing {label(node)}"
         self._steps.replacing = device
         try:
-            async with answered(f"replacing {label(node)}", FAILED_NODE_WITHIN_S):
+            async with self._alone() as driver, answered(what, FAILED_NODE_WITHIN_S):
+                self._steps.secure = secure
                 started = await driver.controller.async_replace_failed_node(
                     node,
                     strategy,  # type: ignore[arg-type]
                 )
-            self._opened(started)
+                self._opened(started)
         except EdgeError:
             self._steps.replacing = None
             raise
 
     async def remove(self) -> None:
         """Let a device leave: press its button now."""
-        driver = await self._prepared()
-        async with answered("letting a device leave", COMMAND_WITHIN_S):
+        async with self._alone() as driver, answered("letting a device leave", COMMAND_WITHIN_S):
             started = await driver.controller.async_begin_exclusion(
                 ExclusionStrategy.DISABLE_PROVISIONING_ENTRY  # else SmartStart brings it back
             )
-        self._opened(started)
+            self._opened(started)
 
     async def remove_failed(self, device: str) -> None:
         """Forget a device that is dead or gone. Raises Refused where it still answers."""
         node = self._picture.node(device)
-        driver = await self._prepared()
-        async with answered(f"removing {label(node)}", FAILED_NODE_WITHIN_S):
+        what = f"removing {label(node)}"
+        async with self._alone() as driver, answered(what, FAILED_NODE_WITHIN_S):
             await driver.controller.async_remove_failed_node(node)
 
     async def stop(self) -> None:
@@ -240,13 +247,19 @@ class Network:
         if is_open and late_ms > OPEN_FOR / _MILLISECOND:
             await self.stop()
 
-    async def _prepared(self) -> Driver:
-        """The driver, idle, its stick's memory copied."""
+    @asynccontextmanager
+    async def _alone(self) -> AsyncIterator[Driver]:
+        """The driver, idle, with nothing on the air, the stick's memory copied."""
         driver = self._picture.driver()
         if self.is_busy():
             raise Refused("the stick is adding or removing a device already; stop that first")
-        await self._backups.take(driver, self._clock.wall_now())
-        return driver
+        self._is_starting = True
+        try:
+            async with self._radio:
+                await self._backups.take(driver, self._clock.wall_now())
+                yield driver
+        finally:
+            self._is_starting = False
 
     def _opened(self, started: bool) -> None:
         if not started:

@@ -49,6 +49,7 @@ class House:
             self.clock,
             self.metering,
             self.stick,
+            radio=asyncio.Lock(),
             is_busy=lambda: self.is_busy,
             wishes=lambda _: self.wishes,
         )
