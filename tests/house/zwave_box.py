@@ -117,12 +117,23 @@ def _interviewed(box: Box) -> bool:
 
 @asynccontextmanager
 async def a_box(
-    url: str, *, hurry: int = HURRY, backup_folder: Path | None = None
+    url: str, *, hurry: int = HURRY, backup_folder: Path | None = None, presets: bool = True
 ) -> AsyncIterator[Box]:
-    """The family, kept running; entered once it is connected."""
+    """The family, kept running; entered once it is connected.
+
+    Without `presets` nothing is written to the meters: what the driver asks a meter to make sure
+    of such writes, the mock does not stand while a device joins securely.
+    """
     clock = HurriedClock(hurry)
     notes = Notes(clock)
-    zwave = ZWave(url, notes, clock, notebook=notes, backup_folder=backup_folder)
+    zwave = ZWave(
+        url,
+        notes,
+        clock,
+        notebook=notes,
+        backup_folder=backup_folder,
+        report_presets=presets,
+    )
     box = Box(zwave, notes)
     task = asyncio.create_task(
         keep_running("zwave", zwave.run, clock, lambda _, state: box.states.append(state))
