@@ -46,8 +46,6 @@ class Credentials:
         for path in (self._path, last_good):
             try:
                 found = json.loads(path.read_bytes())
-            except FileNotFoundError:
-                continue
             except (OSError, ValueError):
                 continue
             if isinstance(found, dict):

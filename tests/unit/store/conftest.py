@@ -1,7 +1,6 @@
-"""A buffer and an outbox in a folder that costs no disk, and ways to restart them."""
+"""A buffer and an outbox, and ways to restart them."""
 
-import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
 
@@ -10,14 +9,6 @@ import pytest
 from edge.store.buffer import Buffer
 from edge.store.outbox import Outbox
 from tests.house.fake_clock import FakeClock
-
-MEMORY = Path("/dev/shm")
-
-
-@pytest.fixture
-def folder() -> Iterator[Path]:
-    with tempfile.TemporaryDirectory(dir=MEMORY if MEMORY.is_dir() else None) as name:
-        yield Path(name)
 
 
 class Box:

@@ -14,7 +14,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from edge.model import BoxTime, Slot
 from edge.store.outbox import Verdict
 from tests.house.fake_clock import FakeClock
-from tests.unit.store.conftest import MEMORY, Box
+from tests.unit.conftest import MEMORY
+from tests.unit.store.conftest import Box
 
 KEYS = st.sampled_from(["a", "b", "c"])
 VALUES = st.floats(allow_nan=False) | st.decimals(0, 3000, places=1).map(float)
@@ -29,7 +30,7 @@ class StoreAgainstDictionaries(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.folder = Path(tempfile.mkdtemp(dir=MEMORY if MEMORY.is_dir() else None))
+        self.folder = Path(tempfile.mkdtemp(dir=MEMORY))
         self.loop = asyncio.Runner()
         self.box = Box(self.folder, FakeClock(START))
         self.wait(self.box.start())

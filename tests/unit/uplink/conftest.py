@@ -10,9 +10,9 @@ from tests.unit.uplink.sender import NOON, Box, FakeServer
 
 
 @pytest.fixture
-async def box(tmp_path: Path) -> AsyncIterator[Box]:
+async def box(folder: Path) -> AsyncIterator[Box]:
     clock = FakeClock(NOON)
-    buffer = await Buffer.open(tmp_path / "buffer.db", clock)
+    buffer = await Buffer.open(folder / "buffer.db", clock)
     yield Box(buffer, await Outbox.open(buffer), clock)
     await buffer.close()
 
