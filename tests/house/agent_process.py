@@ -24,6 +24,7 @@ from tests.house import child
 ANSWER_WITHIN_S = 30.0
 POLL_S = 0.2
 COMMIT_EVERY_S = 2
+ENVIRONMENT = {"MALLOC_ARENA_MAX": "2"}  # as in systemd/edge-agent.service
 NEVER_TRUSTED = "2100-01-01T00:00:00Z"  # as a floor: whatever the machine's clock says is too early
 
 
@@ -57,6 +58,7 @@ class AgentProcess:
                 stdout=log,
                 stderr=log,
                 cwd=child.ROOT,
+                env=os.environ | ENVIRONMENT,
                 preexec_fn=child.die_with_parent,
             )
         async with asyncio.timeout(ANSWER_WITHIN_S):
