@@ -223,6 +223,8 @@ class ControlRoom:
                 Stretch(start=f"{begin:%H:%M}", end=f"{end:%H:%M}")
                 for begin, end in device.left_alone
             ],
+            normal_on=device.normal_on,
+            off_power_w=device.off_power_w,
         )
 
     def _power_w(self, key: str) -> float | None:

@@ -49,6 +49,8 @@ class ControlledDevice(Message):
     away_longest_min: int
     rest_shortest_min: int
     left_alone: list[Stretch]
+    normal_on: bool = True
+    off_power_w: float = 0.0
 
 
 class TriggerView(Message):

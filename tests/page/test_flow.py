@@ -7,6 +7,7 @@ import pytest
 from playwright.sync_api import BrowserContext, Page, expect
 
 from tests.house.flexmeasures import FlexMeasuresServer
+from tests.house.stick import PLUGS
 from tests.page.browser import DESK, PHONE, Watched, browser, watched
 from tests.page.whole_house import WholeHouse
 
@@ -153,6 +154,25 @@ def test_a_switch_is_tested_from_the_page(house: WholeHouse, context: BrowserCon
     page.locator("ul.devices a", has_text="ZW175").first.click()
     page.get_by_role("button", name="Test: off and on again").click()
     expect(page.locator(".said")).to_contain_text("it works")
+
+
+def test_a_hand_switches_off_and_gives_back(house: WholeHouse, context: BrowserContext) -> None:
+    page = context.new_page()
+    page.goto(f"{house.url}/control")
+    page.get_by_role("button", name="Allow switching").first.click()
+    page.locator("input[name=is_used]").check()
+    page.locator("input[name=consent]").check()
+    page.get_by_role("button", name="Save").click()
+    page.get_by_role("button", name="off for 5 minutes").first.click()
+    expect(page.locator(".said")).to_contain_text("Switched off")
+    expect(page.locator(".control.away")).to_be_visible(timeout=15_000)
+    switched = [house.do(lambda n=n: house.stick.is_on(n)) for n in PLUGS]
+    assert switched.count(False) == 1
+    page.goto(f"{house.url}/control")
+    page.get_by_role("button", name="Give it back now").click()
+    expect(page.locator(".said")).to_contain_text("Given back")
+    expect(page.locator(".control.away")).to_have_count(0, timeout=15_000)
+    assert [house.do(lambda n=n: house.stick.is_on(n)) for n in PLUGS] == [True, True]
 
 
 def test_a_device_is_removed_with_its_button(house: WholeHouse, context: BrowserContext) -> None:

@@ -81,6 +81,8 @@ async def keep_device(request: Request, view: TheView, who: SignedIn, device: st
                 "nominal_power_w": form.get("nominal_power_w", ""),
                 "away_longest_min": form.get("away_longest_min", ""),
                 "rest_shortest_min": form.get("rest_shortest_min", ""),
+                "normal_on": known.normal_on,
+                "off_power_w": known.off_power_w,
                 "left_alone": [
                     Stretch(start=str(start), end=str(end))
                     for start, end in zip(starts, ends, strict=False)

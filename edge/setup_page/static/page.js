@@ -137,7 +137,11 @@
   drawAll();
   setInterval(() => document.hidden || drawAll(), 60000);
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", drawAll);
-  addEventListener("resize", drawAll);
+  let resized;
+  addEventListener("resize", () => {
+    clearTimeout(resized);
+    resized = setTimeout(drawAll, 250);
+  });
 
   // Live values of the map are put beside rows that somebody may be editing.
   const putValues = () => {
