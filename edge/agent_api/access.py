@@ -7,6 +7,7 @@ box never becomes claimable again except by a reset, whatever happens to its fil
 
 import asyncio
 import base64
+import ctypes
 import hashlib
 import hmac
 import secrets
@@ -209,9 +210,19 @@ class Access:
 
 
 def _scrypt(password: str, salt: bytes, cost: int) -> bytes:
-    return hashlib.scrypt(
-        password.encode(), salt=salt, n=cost, r=_SCRYPT_R, p=_SCRYPT_P, maxmem=64 * 2**20
-    )
+    try:
+        return hashlib.scrypt(
+            password.encode(), salt=salt, n=cost, r=_SCRYPT_R, p=_SCRYPT_P, maxmem=64 * 2**20
+        )
+    finally:
+        give_back_memory()
+
+
+def give_back_memory() -> None:
+    """The C library keeps what a hash needed, 16 MiB, for a next time that may never come."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc only
+    if trim is not None:
+        trim(0)
 
 
 def _digest(session: str) -> str:
