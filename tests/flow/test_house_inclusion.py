@@ -18,7 +18,7 @@ from tests.house.stick import PLUGS, Stick
 from tests.house.zwave_server import ZwaveServer
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
-SOON_S = 40.0  # after a wrong PIN the driver itself waits for 20 s
+SOON_S = 40.0  # each takes two seconds where the machine has nothing else to do
 NEW = 20
 
 
