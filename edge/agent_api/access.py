@@ -14,6 +14,7 @@ import secrets
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ TRIES_IN_ALL = (20, timedelta(hours=1))  # at this pace ten characters last for 
 HASH_COST = 2**14
 _SCRYPT_R, _SCRYPT_P = 8, 5
 _BROWSER_CHARACTERS_MAX = 120
+_M_MMAP_THRESHOLD, _LARGE_BYTES = -3, 2**20
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,19 +212,19 @@ class Access:
 
 
 def _scrypt(password: str, salt: bytes, cost: int) -> bytes:
-    try:
-        return hashlib.scrypt(
-            password.encode(), salt=salt, n=cost, r=_SCRYPT_R, p=_SCRYPT_P, maxmem=64 * 2**20
-        )
-    finally:
-        give_back_memory()
+    _large_pieces_apart()
+    return hashlib.scrypt(
+        password.encode(), salt=salt, n=cost, r=_SCRYPT_R, p=_SCRYPT_P, maxmem=64 * 2**20
+    )
 
 
-def give_back_memory() -> None:
-    """The C library keeps what a hash needed, 16 MiB, for a next time that may never come."""
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc only
-    if trim is not None:
-        trim(0)
+@cache
+def _large_pieces_apart() -> None:
+    """Let the C library give back what a hash needed, 16 MiB. By itself it would keep them from
+    the second hash on (mallopt(3), M_MMAP_THRESHOLD: a fixed threshold does not grow)."""
+    tune = getattr(ctypes.CDLL(None), "mallopt", None)  # glibc
+    if tune is not None:
+        tune(_M_MMAP_THRESHOLD, _LARGE_BYTES)
 
 
 def _digest(session: str) -> str:
