@@ -59,7 +59,8 @@ def _channel(channel: ChannelStatus) -> str:
 def _buffer(status: Status) -> Iterator[str]:
     buffer = status.buffer
     used = f"{buffer.bytes_used / 1e6:.1f} of {buffer.bytes_max / 1e6:.0f} MB"
-    yield f"buffer        {buffer.readings} readings, {used}, {buffer.dropped} dropped"
+    since = f" since {buffer.oldest:%Y-%m-%d %H:%M}" if buffer.oldest else ""
+    yield f"buffer        {buffer.readings} readings{since}, {used}, {buffer.dropped} dropped"
     if buffer.uncommitted:
         oldest = _span(buffer.oldest_uncommitted_s)
         yield f"              {buffer.uncommitted} not committed yet, the oldest for {oldest}"
