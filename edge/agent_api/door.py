@@ -63,8 +63,13 @@ async def asked[Asked: Message](request: web.Request, kind: type[Asked]) -> Aske
         return kind.model_validate_json(await request.read())
     except ValidationError as problem:
         raise ConfigFault(
-            *(f"{'.'.join(map(str, e['loc'])) or 'body'}: {e['msg']}" for e in problem.errors())
+            *(f"{_field_of(kind, e['loc'])}: {e['msg']}" for e in problem.errors())
         ) from None
+
+
+def _field_of(kind: type[Message], place: tuple[int | str, ...]) -> str:
+    """The message's own field; a name that was sent along may hold anything."""
+    return str(place[0]) if place and place[0] in kind.model_fields else "body"
 
 
 @web.middleware

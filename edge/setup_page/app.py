@@ -4,6 +4,7 @@ from pathlib import Path
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
+from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.responses import Response
@@ -43,6 +44,7 @@ def build(socket: Path) -> FastAPI:
     app.add_exception_handler(Unreachable, _away)
     app.add_exception_handler(Malformed, _away)
     app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(ValidationError, _unfit)
     app.add_exception_handler(HTTPException, _http)
     app.add_route("/static/{name}", assets.serve, methods=["GET"])
     for screen in (entrance, live, flexmeasures, meters, network, mapping, health, box, control):
@@ -76,6 +78,11 @@ async def _invalid(request: Request, problem: Exception) -> Response:
     assert isinstance(problem, RequestValidationError)  # noqa: S101 # registered for it alone
     fields = sorted({str(error["loc"][-1]) for error in problem.errors()})
     return await _problem_page(request, "invalid", 422, ", ".join(fields)[:200])
+
+
+async def _unfit(request: Request, _: Exception) -> Response:
+    """A form that fits no message. Neither page nor log repeats what stood in it."""
+    return await _problem_page(request, "invalid", 422)
 
 
 async def _http(request: Request, problem: Exception) -> Response:

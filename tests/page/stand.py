@@ -13,10 +13,11 @@ from pathlib import Path
 
 from aiohttp import web
 
-from edge.agent_api.access import Access
+from edge.agent_api.access import TRIES_IN_ALL, TRIES_PER_ADDRESS, Access
 from edge.agent_api.door import serve as serve_door
 from edge.agent_api.entrance import Entrance
 from edge.agent_api.page_door import page_application
+from edge.agent_api.tries import Tries
 from edge.contract.page import Front, Standing
 from edge.setup_page.serving import serve as serve_page
 from tests.house.fake_clock import FakeClock
@@ -60,6 +61,10 @@ class Stand:
 
         outcome: Future[T] = asyncio.run_coroutine_threadsafe(run(), self._loop)
         return outcome.result(30)
+
+    def forgive(self) -> None:
+        """No try counts against anybody any more; sessions go on."""
+        self.access._tries = Tries(self.clock, TRIES_PER_ADDRESS, TRIES_IN_ALL)
 
     def stop_door(self) -> None:
         """The agent goes away; the page stays."""

@@ -1,7 +1,6 @@
 """Switching: per device what it does now and next, why, until when and by whose wish."""
 
 from typing import Annotated
-from urllib.parse import quote
 
 from fastapi import APIRouter, Form, Request
 from pydantic import ValidationError
@@ -17,7 +16,7 @@ from edge.contract.control import (
     Stretch,
 )
 from edge.errors import Unreachable
-from edge.setup_page.agent_link import SaysNo
+from edge.setup_page.agent_link import SaysNo, part
 from edge.setup_page.view import SignedIn, TheView, see_other
 
 router = APIRouter()
@@ -44,7 +43,7 @@ async def show_now(request: Request, view: TheView, who: SignedIn) -> Response:
 
 @router.get("/control/plan/{device:path}")
 async def plan(view: TheView, who: SignedIn, device: str) -> Response:
-    found = await view.link.get(f"/control/plan/{quote(device)}", PlanSeries, who)
+    found = await view.link.get(f"/control/plan/{part(device)}", PlanSeries, who)
     return JSONResponse(found.model_dump(mode="json"))
 
 

@@ -9,6 +9,7 @@ from starlette.responses import JSONResponse, Response
 
 from edge.contract.care import LiveView, Series
 from edge.errors import EdgeError
+from edge.setup_page.agent_link import part
 from edge.setup_page.screens.flow import next_step
 from edge.setup_page.view import SignedIn, TheView, see_other
 
@@ -47,7 +48,7 @@ async def follow(request: Request, view: TheView, who: SignedIn) -> AsyncIterato
 @router.get("/live/series/{ident:path}")
 async def series(view: TheView, who: SignedIn, ident: str) -> Response:
     """What was sent of one row during the last day, for its chart."""
-    found = await view.link.get(f"/live/series/{ident}", Series, who)
+    found = await view.link.get("/live/series/" + part(ident), Series, who)
     return JSONResponse(found.model_dump(mode="json"))
 
 

@@ -8,7 +8,7 @@ from starlette.responses import Response
 
 from edge.contract.setup import FamilyFound, FamilyRequest, FamilyView, MetersView
 from edge.errors import Unreachable
-from edge.setup_page.agent_link import SaysNo
+from edge.setup_page.agent_link import SaysNo, part
 from edge.setup_page.screens.flow import step_while_new
 from edge.setup_page.view import SignedIn, TheView, see_other
 
@@ -40,10 +40,10 @@ async def look(request: Request, view: TheView, who: SignedIn, name: str) -> Res
     keeping = "keep" in (await request.form())
     try:
         if keeping:
-            await view.link.do("PUT", f"/families/{name}", wanted, who, LOOKS_WITHIN_S)
+            await view.link.do("PUT", f"/families/{part(name)}", wanted, who, LOOKS_WITHIN_S)
             return see_other("/meters", "family_kept")
         found = await view.link.send(
-            "POST", f"/families/{name}/check", wanted, FamilyFound, who, LOOKS_WITHIN_S
+            "POST", f"/families/{part(name)}/check", wanted, FamilyFound, who, LOOKS_WITHIN_S
         )
     except (SaysNo, Unreachable) as problem:
         if isinstance(problem, SaysNo) and problem.status == 401:
@@ -54,7 +54,7 @@ async def look(request: Request, view: TheView, who: SignedIn, name: str) -> Res
 
 @router.post("/meters/family/{name}/leave")
 async def leave(view: TheView, who: SignedIn, name: str) -> Response:
-    await view.link.do("DELETE", f"/families/{name}", None, who)
+    await view.link.do("DELETE", f"/families/{part(name)}", None, who)
     return see_other("/meters", "family_left")
 
 
