@@ -39,7 +39,7 @@ image: ## the card for a Raspberry Pi, into dist/ (FLAVOUR=debian)
 
 image-test: box ## the built image, looked through and booted in an emulator (FLAVOUR=debian)
 	@tests/house/setup emulator
-	@$(PY) -m pytest -q --ignore=tests/image/test_units.py tests/image
+	@$(PY) -m pytest -v -s --tb=short --durations=0 --ignore=tests/image/test_units.py tests/image
 
 # --- tests --------------------------------------------------------------------------------------
 STEPS := lint types layers unit units flow page crash

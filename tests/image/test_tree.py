@@ -42,6 +42,7 @@ SWITCHED_ON = {
         "edge-clock.timer",
         "edge-journal-tail.timer",
         "edge-update-check.timer",
+        "fstrim.timer",
     },
 }
 MAY_CHANGE_USER = {"dbus-daemon-launch-helper"}
