@@ -55,8 +55,11 @@ def main() -> int:
     places = Places()
     make_keys(places, seal.with_systemd)
     try:
-        with card.mounted(card.FIRST, writable=True) as first:
-            follow_wishes(first, places)
+        with card.mounted(card.FIRST, writable=False) as first:
+            wished = bool(wishes(first))
+        if wished:  # written to as seldom as can be: it is what every start needs
+            with card.mounted(card.FIRST, writable=True) as first:
+                follow_wishes(first, places)
     except (OSError, subprocess.SubprocessError) as problem:
         log.warning("the first partition cannot be used: %s", problem)
     write_settings(places)
@@ -88,6 +91,12 @@ def driver_settings() -> dict[str, Any]:
         ),
         "securityKeysLongRange": fresh("S2_Authenticated", "S2_AccessControl"),
     }
+
+
+def wishes(first: Path) -> list[Path]:
+    """The files of the first partition that ask for something."""
+    found = [first / name for name in (_PRESEED_FILE, _IMAGER_FILE) if (first / name).is_file()]
+    return [*found, *sorted(first.glob(f"{_RESET_PASSWORD}*"))]
 
 
 def follow_wishes(first: Path, places: Places) -> None:

@@ -56,7 +56,7 @@ def _install_and_restart(path: Path) -> int:
         _say("refused", text=str(problem))
         _note({"release": "", "outcome": "refused", "text": str(problem)})
         print(f"update refused: {problem}", file=sys.stderr)
-        return 1
+        return 0  # not a fault of the box: the reason is noted where the page finds it
     finally:
         path.unlink(missing_ok=True)
     _note({"release": release, "outcome": "trying", "text": ""})

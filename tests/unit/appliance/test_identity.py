@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from edge.appliance.identity import Places, follow_wishes, make_keys, write_settings
+from edge.appliance.identity import Places, follow_wishes, make_keys, wishes, write_settings
 from edge.config import load
 
 
@@ -72,7 +72,9 @@ def test_a_faulty_pre_seed_is_explained_beside_it_and_changes_nothing(
 
 def test_the_reset_file_is_handed_to_the_agent_once(places: Places, first: Path) -> None:
     (first / "edge-reset-password.txt").touch()  # as some computers name it
+    assert wishes(first)
     follow_wishes(first, places)
+    assert not wishes(first)
     assert (places.state / "reset-password").exists()
     assert not list(first.iterdir())
 
