@@ -34,6 +34,7 @@ SWITCHED_ON = {
         "edge-identity.service",
         "edge-lamp.path",
         "edge-reset.path",
+        "edge-stick.path",
         "edge-update.path",
     },
     "sockets.target": {"avahi-daemon.socket", "edge-doors.socket", "edge-setup.socket"},
