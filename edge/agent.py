@@ -285,6 +285,7 @@ class Agent:
             "control": self.steering.run,
             "schedules": self.schedules.run,
             "network": self.page.network.run,
+            "backup": self.page.backups.run,
             **({"stick": self.stick_watch.run} if self.config.zwave.enabled else {}),
         }
 

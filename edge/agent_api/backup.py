@@ -57,6 +57,7 @@ async def take(
     taken_at: datetime,
     release: str,
     passphrase: str,
+    more_secrets: Mapping[str, str],
 ) -> bytes:
     """The file's content. `memories`: the stick's, by file name."""
     names = [name for name in await documents.names() if name not in NEVER_KEPT]
@@ -68,7 +69,7 @@ async def take(
             release=release,
             documents={name: await documents.get(name) for name in names},
             memories={name: base64.b64encode(raw).decode() for name, raw in memories.items()},
-            secrets=_seal(credentials, passphrase) if passphrase else None,
+            secrets=_seal(credentials, more_secrets, passphrase) if passphrase else None,
         )
         .model_dump_json(indent=1)
         .encode()
@@ -101,10 +102,10 @@ def open_secrets(backup: Backup, passphrase: str) -> dict[str, str]:
     return {str(name): str(secret) for name, secret in found.items()}
 
 
-def _seal(credentials: Credentials, passphrase: str) -> Sealed:
+def _seal(credentials: Credentials, more: Mapping[str, str], passphrase: str) -> Sealed:
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-    secrets = {name: credentials.get(name) or "" for name in credentials.names()}
+    secrets = {name: credentials.get(name) or "" for name in credentials.names()} | dict(more)
     salt, nonce = os.urandom(16), os.urandom(12)
     content = AESGCM(_key(passphrase, salt)).encrypt(nonce, json.dumps(secrets).encode(), _ABOUT)
     salt_text, nonce_text, content_text = (

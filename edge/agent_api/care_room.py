@@ -12,22 +12,21 @@ from aiohttp import web
 
 from edge.agent_api import backup
 from edge.agent_api.access import Access
+from edge.agent_api.backup_desk import BackupDesk
 from edge.agent_api.door import answer, asked
 from edge.agent_api.entrance import visitor
 from edge.agent_api.log_tail import LogTail
+from edge.agent_api.privileged import Privileged
 from edge.agent_api.refusals import NotAllowed
 from edge.agent_api.reset import wish_factory_reset
 from edge.agent_api.status import StatusDesk
-from edge.clock import Clock
 from edge.contract.care import (
     BackupRequest,
     ConfirmRequest,
     EventsView,
     EventView,
     LogLines,
-    RestoreAnswer,
 )
-from edge.credentials import Credentials
 from edge.store.settings import Events, Settings
 
 EVENTS_SHOWN = 100
@@ -43,26 +42,24 @@ class CareRoom:
     def __init__(
         self,
         state_dir: Path,
-        release: str,
         desk: StatusDesk,
         settings: Settings,
         events: Events,
-        credentials: Credentials,
         access: Access,
-        clock: Clock,
+        backups: BackupDesk,
+        privileged: Privileged,
         tail: LogTail,
         note: Note,
         take_in: TakeIn,
         end: Callable[[], None],
     ) -> None:
         self._state_dir = state_dir
-        self._release = release
         self._desk = desk
         self._settings = settings
         self._events = events
-        self._credentials = credentials
         self._access = access
-        self._clock = clock
+        self._backups = backups
+        self._privileged = privileged
         self._tail = tail
         self._note = note
         self._take_in = take_in
@@ -110,37 +107,25 @@ class CareRoom:
 
     async def _backup(self, request: web.Request) -> web.Response:
         wanted = await asked(request, BackupRequest)
-        memories = await asyncio.to_thread(backup.memories_in, self._state_dir / "zwave-backups")
-        content = await backup.take(
-            self._settings,
-            self._credentials,
-            memories,
-            self._clock.wall_now(),
-            self._release,
-            wanted.passphrase.get_secret_value(),
-        )
+        content = await self._backups.take(wanted.passphrase.get_secret_value())
         await self._note("backup", "a backup was taken", {})
         return _file(content, "application/json")
 
     async def _restore(self, request: web.Request) -> web.Response:
-        found = backup.read(await _bounded(request, backup.BACKUP_BYTES_MAX))
-        secrets = backup.open_secrets(found, _passphrase(request))
-        documents = {k: v for k, v in found.documents.items() if k not in backup.NEVER_KEPT}
-        for name, value in documents.items():
-            await self._settings.put(name, value)
-        for name, secret in secrets.items():
-            self._credentials.put(name, secret)
+        content = await _bounded(request, backup.BACKUP_BYTES_MAX)
+        found = await self._backups.bring_back(content, _passphrase(request))
         await self._take_in()
         await self._note("restore", "a backup was brought back", {})
-        return answer(
-            RestoreAnswer(documents=len(documents), secrets=len(secrets), taken_at=found.taken_at)
-        )
+        return answer(found)
 
     async def _reset(self, request: web.Request) -> web.Response:
         wanted = await asked(request, ConfirmRequest)
         await self._access.confirm(wanted.password.get_secret_value(), visitor(request))
-        await asyncio.to_thread(wish_factory_reset, self._state_dir)
-        self._end()
+        if self._privileged.is_there():  # on a box the whole data partition goes, keys first
+            await self._privileged.act("factory-reset")
+        else:
+            await asyncio.to_thread(wish_factory_reset, self._state_dir)
+            self._end()
         return web.Response(status=204)
 
     async def _latest_events(self) -> EventsView:

@@ -8,6 +8,7 @@ from datetime import timedelta
 from aiohttp import web
 
 from edge.agent_api.access import Access
+from edge.agent_api.backup_desk import BackupDesk
 from edge.agent_api.care_room import CareRoom
 from edge.agent_api.control_room import ControlRoom
 from edge.agent_api.door import application
@@ -19,6 +20,7 @@ from edge.agent_api.log_tail import LogTail
 from edge.agent_api.map_room import MapRoom
 from edge.agent_api.meters_room import MetersRoom
 from edge.agent_api.network_room import NetworkRoom
+from edge.agent_api.privileged import Privileged
 from edge.agent_api.reset import CLAIMED
 from edge.agent_api.status import StatusDesk
 from edge.clock import Clock
@@ -72,6 +74,15 @@ class PageDoor:
             code=parts.credentials.get(CLAIM_CODE),
         )
         self.network = NetworkRoom(parts.families, parts.stick_watch, parts.clock, self._note)
+        self._privileged = Privileged()
+        self.backups = BackupDesk(
+            parts.config.state_dir,
+            parts.config.release,
+            parts.settings,
+            parts.credentials,
+            parts.clock,
+            self._privileged,
+        )
         self._tail = LogTail()
         logging.getLogger().addHandler(self._tail)
         self._map = MapRoom(
@@ -102,13 +113,12 @@ class PageDoor:
             LiveRoom(self._map, of.account, of.intake, of.outbox, of.desk, of.clock),
             CareRoom(
                 of.config.state_dir,
-                of.config.release,
                 of.desk,
                 of.settings,
                 of.events,
-                of.credentials,
                 self.access,
-                of.clock,
+                self.backups,
+                self._privileged,
                 self._tail,
                 self._note,
                 self._take_in,
