@@ -8,6 +8,7 @@ import importlib
 import sys
 
 SECTIONS = {
+    "page": "tests.bench.page",
     "buffer": "tests.bench.wear",
     "agent": "tests.bench.agent",
     "uplink": "tests.bench.catch_up",
