@@ -20,7 +20,14 @@ from edge.contract.page import (
 )
 
 SESSION_HEADER = "x-edge-session"
-OPEN_TO_ALL = frozenset({("GET", "/front"), ("POST", "/claim"), ("POST", "/log-in")})
+OPEN_TO_ALL = frozenset(
+    {
+        ("GET", "/front"),
+        ("POST", "/claim"),
+        ("POST", "/log-in"),
+        ("GET", "/certificate"),  # for the page itself, before anybody asks it
+    }
+)
 
 type FrontNow = Callable[[], Front]
 type StandingNow = Callable[[], Awaitable[Standing]]

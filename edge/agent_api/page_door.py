@@ -4,12 +4,14 @@ import logging
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Protocol
 
 from aiohttp import web
 
 from edge.agent_api.access import Access
 from edge.agent_api.backup_desk import BackupDesk
 from edge.agent_api.care_room import CareRoom
+from edge.agent_api.certificate import CertificateRoom
 from edge.agent_api.control_room import ControlRoom
 from edge.agent_api.door import application
 from edge.agent_api.entrance import Entrance, session_needed
@@ -108,6 +110,9 @@ class PageDoor:
                 self._note,
             ),
             self.network,
+            CertificateRoom(
+                of.settings, of.credentials, of.clock, lambda: own_hosts(of.config.name)
+            ),
             self._map,
             of.control,
             LiveRoom(self._map, of.account, of.intake, of.outbox, of.desk, of.clock),
@@ -163,9 +168,8 @@ class PageDoor:
         await self._parts.events.add(kind, text, dict(detail))
 
 
-type _Room = (
-    ControlRoom | FlexMeasuresRoom | MetersRoom | NetworkRoom | MapRoom | LiveRoom | CareRoom
-)
+class _Room(Protocol):
+    def routes(self) -> list[web.RouteDef]: ...
 
 
 def page_application(

@@ -44,6 +44,7 @@ def _parser() -> argparse.ArgumentParser:
     page = commands.add_parser("setup-page", help="the page a person sees")
     page.add_argument("--socket", type=Path, help="the agent's (default: as the settings say)")
     page.add_argument("--port", type=int, help="listen here, not on systemd's socket")
+    page.add_argument("--tls-port", type=int, help="and here by https")
     page.add_argument("--host", default="127.0.0.1")
     page.add_argument("--idle-s", type=float, help="leave after this long without a request")
     page.set_defaults(run=_setup_page)
@@ -97,7 +98,7 @@ def _setup_page(chosen: argparse.Namespace) -> int:
         from edge.config import load
 
         socket = load(_config_path(chosen)).page_socket
-    run(socket, chosen.port, chosen.host, chosen.idle_s)
+    run(socket, chosen.port, chosen.tls_port, chosen.host, chosen.idle_s)
     return 0
 
 

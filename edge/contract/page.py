@@ -65,6 +65,17 @@ class ChangePasswordRequest(Secretive):
     new: NewPassword
 
 
+class Certificate(Message):
+    """What the page answers https with. `key` is a secret, and the page's process its only reader.
+
+    `fingerprint` is what a visitor compares with what the browser shows.
+    """
+
+    chain: str
+    key: str
+    fingerprint: str
+
+
 class Standing(Message):
     """How far the set-up is and whether something needs a person: what every page shows on top.
 

@@ -30,14 +30,14 @@ from edge.setup_page.view import View, drop_session, see_other, view_of, words_f
 _COMPRESS_FROM_BYTES = 700
 
 
-def build(socket: Path) -> FastAPI:
-    """The page for the agent behind `socket`."""
+def build(socket: Path, https_port: int | None = None) -> FastAPI:
+    """The page for the agent behind `socket`; `https_port` is where it is served encrypted."""
     link = AgentLink(socket)
     fronts = Fronts(link)
     assets = Assets()
     # No schema, no interactive documentation: nothing a visitor needs.
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
-    app.state.view = View(link, fronts, assets)
+    app.state.view = View(link, fronts, assets, https_port)
     app.add_middleware(GZipMiddleware, minimum_size=_COMPRESS_FROM_BYTES, compresslevel=5)
     app.add_middleware(Guard, is_ours=fronts.is_ours)
     app.add_exception_handler(SaysNo, _refused)

@@ -12,8 +12,10 @@ from edge.contract.page import Standing
 from edge.setup_page.agent_link import AgentLink, Caller, SaysNo
 from edge.setup_page.assets import Assets
 from edge.setup_page.fronts import Fronts
+from edge.setup_page.guard import host_of
 from edge.setup_page.languages import LANGUAGES, Words, choose
 
+HTTPS_PORT = 443
 LANGUAGE_COOKIE = "language"
 # The prefix makes browsers refuse the cookie from anything but https on this very host.
 SESSION_COOKIES = {"http": "edge", "https": "__Host-edge"}
@@ -22,7 +24,10 @@ SESSION_COOKIES = {"http": "edge", "https": "__Host-edge"}
 class View:
     """Templates with all they need: words, assets, and what the box says of itself."""
 
-    def __init__(self, link: AgentLink, fronts: Fronts, assets: Assets) -> None:
+    def __init__(
+        self, link: AgentLink, fronts: Fronts, assets: Assets, https_port: int | None = None
+    ) -> None:
+        self._https_port = https_port
         self.link = link
         self.fronts = fronts
         self._templates = jinja2.Environment(
@@ -50,10 +55,20 @@ class View:
             t=words,
             lang=words.language,
             path=request.url.path,
+            https=self._encrypted(request),
             standing=standing,
             said=words.first(f"said.{request.query_params.get('said', '')}"),
             **context,
         )
+
+    def _encrypted(self, request: Request) -> str | None:
+        """The address of this page by https, where it is offered and not in use already."""
+        if self._https_port is None or request.url.scheme == "https":
+            return None
+        port = "" if self._https_port == HTTPS_PORT else f":{self._https_port}"
+        host = host_of(request.headers.get("host", ""))
+        named = f"[{host}]" if ":" in host else host
+        return f"https://{named}{port}{request.url.path}"
 
 
 def view_of(request: Request) -> View:

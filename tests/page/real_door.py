@@ -39,6 +39,10 @@ class RealDoor:
     def state(self) -> Path:
         return self._config.state_dir
 
+    @property
+    def socket(self) -> Path:
+        return self._config.page_socket
+
     def ask(self, method: str, path: str, body: bytes) -> tuple[int, str]:
         """The status, and what a refusal says."""
         link = AgentLink(self._config.page_socket)

@@ -9,7 +9,7 @@ from starlette.responses import Response
 
 from edge.contract import Status
 from edge.contract.care import BackupRequest, ConfirmRequest, RestoreAnswer
-from edge.contract.page import ChangePasswordRequest, FirstClaim, SessionAnswer
+from edge.contract.page import Certificate, ChangePasswordRequest, FirstClaim, SessionAnswer
 from edge.setup_page.agent_link import SaysNo
 from edge.setup_page.view import SignedIn, TheView, drop_session, keep_session, see_other
 
@@ -103,12 +103,14 @@ async def _page(
 ) -> Response:
     status = await view.link.get("/status", Status, who)
     claim = await view.link.get("/first-claim", FirstClaim, who)
+    certificate = await view.link.get("/certificate", Certificate, who)
     return await view.page(
         request,
         "box.html",
         200 if problem is None else 422,
         status=status,
         claim=claim,
+        fingerprint=certificate.fingerprint,
         problem=problem,
         at=at,
     )
