@@ -12,7 +12,7 @@ from tests.image.machine import Card, Machine
 
 CARD_MIB = 4096
 # The page, mDNS, and DHCP's answers (held by NetworkManager while it has a lease).
-MAY_LISTEN = {("tcp", 80), ("udp", 5353), ("udp", 68), ("udp", 546)}
+MAY_LISTEN = {("tcp", 80), ("tcp", 443), ("udp", 5353), ("udp", 68), ("udp", 546)}
 SERVICES = ("edge-agent", "edge-setup", "NetworkManager", "avahi-daemon", "systemd-journald")
 GUEST_USED_GOAL_MIB = 220
 
@@ -62,7 +62,13 @@ def test_the_firewall_lets_in_the_page_and_its_name_alone(box: Machine) -> None:
     rules = box.run("nft list chain inet box input")
     assert "policy drop" in rules
     accepted = set(re.findall(r"(tcp|udp) dport (\d+) accept", rules))
-    assert accepted == {("tcp", "80"), ("udp", "5353"), ("udp", "68"), ("udp", "546")}
+    assert accepted == {
+        ("tcp", "80"),
+        ("tcp", "443"),
+        ("udp", "5353"),
+        ("udp", "68"),
+        ("udp", "546"),
+    }
 
 
 def test_the_root_cannot_be_written(box: Machine) -> None:

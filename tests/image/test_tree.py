@@ -37,7 +37,12 @@ SWITCHED_ON = {
         "edge-stick.path",
         "edge-update.path",
     },
-    "sockets.target": {"avahi-daemon.socket", "edge-doors.socket", "edge-setup.socket"},
+    "sockets.target": {
+        "avahi-daemon.socket",
+        "edge-doors.socket",
+        "edge-setup.socket",
+        "edge-setup-tls.socket",
+    },
     "timers.target": {
         "edge-backup.timer",
         "edge-clock.timer",

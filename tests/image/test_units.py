@@ -79,7 +79,7 @@ def test_only_known_services_may_listen_on_the_network() -> None:
         for unit in UNITS.iterdir()
         if unit.suffix == ".socket" and re.search(r"^Listen\w+=\d", unit.read_text(), re.M)
     }
-    assert listening == {"edge-setup.socket"}
+    assert listening == {"edge-setup.socket", "edge-setup-tls.socket"}
 
 
 def test_the_agent_is_watched() -> None:
