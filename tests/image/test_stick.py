@@ -113,7 +113,7 @@ async def cut_the_power(house: Household, folder: Path) -> None:
     """At random moments: what was acknowledged as stored is on the card that is left."""
     chance = random.Random(SEED)
     for cut in range(CUTS):
-        stored = (await house.status())["buffer"]["readings_stored_total"]
+        stored = (await house.status())["buffer"]["readings"]
         for _ in range(chance.randint(1, 4)):
             await house.report()
         await asyncio.sleep(chance.uniform(0, 10))
