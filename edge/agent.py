@@ -206,7 +206,7 @@ class Agent:
             self.health,
             self.page.access.is_claimed,
             lambda: self.account.paired.url if self.account.paired else None,
-            lambda: False,
+            self.steering.anything_away,
         )
 
     @classmethod
