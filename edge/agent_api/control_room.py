@@ -7,6 +7,7 @@ from pathlib import Path
 from aiohttp import web
 
 from edge.agent_api.door import answer, asked
+from edge.agent_api.names import display_names
 from edge.clock import Clock
 from edge.contract import ControlStatus, Done, SteeredStatus
 from edge.contract.control import (
@@ -194,7 +195,7 @@ class ControlRoom:
         raise Refused(f"there is no device {wanted}; `edge status` lists them")
 
     def _name(self, key: str) -> str:
-        return next((d.name for d in self._families.devices() if d.key == key and d.name), key)
+        return display_names(self._families.devices()).get(key, key)
 
     def _controlled(self, key: str, found: Device | None, each: Steered | None) -> ControlledDevice:
         status = _steered(each) if each else None
