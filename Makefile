@@ -31,7 +31,7 @@ run: setup $(if $(HA),homeassistant) ## the simulated house, the box and a real 
 	@exec $(PY) -m tests.house.run
 
 # --- the image ----------------------------------------------------------------------------------
-# FLAVOUR=debian|rpios; MIRROR=, SIGN_KEY=, RELEASE_BUILD=1, RELEASE_ADDRESS=, FRESH=1: image/README.md
+# FLAVOUR=debian|rpios; MIRROR=, SIGN_KEY=, RELEASE_BUILD=1, RELEASE_ADDRESS=, FRESH=1, WORK=, DIST=: image/README.md
 export FLAVOUR MIRROR SIGN_KEY RELEASE_BUILD RELEASE_ADDRESS FRESH SQUEEZE IMAGE_URL
 .PHONY: image image-test
 image: ## the card for a Raspberry Pi, into dist/ (FLAVOUR=debian)

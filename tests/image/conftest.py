@@ -41,7 +41,13 @@ class Built:
         """Run one step of image/step/ as the build does."""
         return subprocess.run(
             [PROJECT / "image" / "step" / name, *arguments],
-            env={**os.environ, "FLAVOUR": self.flavour, **more},
+            env={
+                **os.environ,
+                "FLAVOUR": self.flavour,
+                "WORK": str(self.work),
+                "DIST": str(self.dist),
+                **more,
+            },
             capture_output=True,
             text=True,
             check=False,
@@ -51,6 +57,7 @@ class Built:
 @pytest.fixture(scope="session")
 def built() -> Built:
     flavour = os.environ.get("FLAVOUR", "debian")
-    work = PROJECT / "build" / "image" / flavour
+    work = Path(os.environ.get("WORK") or PROJECT / "build" / "image" / flavour)
+    dist = Path(os.environ.get("DIST") or PROJECT / "dist")
     assert (work / "flexbox.img").exists(), f"build it first: make image FLAVOUR={flavour}"
-    return Built(flavour, work, PROJECT / "dist")
+    return Built(flavour, work, dist)

@@ -17,7 +17,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Self
 
-IMAGES = Path(__file__).parents[2] / "build" / "image"
 FIRST_AT = 4 * 1024 * 1024  # where the card's first partition begins
 SYSTEM_PARTITIONS = {2: "a", 3: "b"}
 
