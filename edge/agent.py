@@ -152,7 +152,6 @@ class Agent:
             settings,
             self._followed,
             self.steering.take_plan,
-            self.steering.heard,
             clock,
             pacing,
             poll_every=timedelta(seconds=config.flexmeasures.poll_every_s),

@@ -20,6 +20,7 @@ from edge.contract.control import (
     CurtailRequest,
     DeviceRequest,
     HandRequest,
+    LeaseRequest,
     PlanSeries,
     Stretch,
     TriggerRequest,
@@ -80,6 +81,7 @@ class ControlRoom:
             web.post("/control/curtail", self._curtail),
             web.post("/control/give-back", self._give_back),
             web.put("/control/device", self._allow),
+            web.put("/control/lease", self._lease),
             web.put("/control/schedules", self._trigger),
             web.delete("/control/schedules", self._no_trigger),
         ]
@@ -104,6 +106,7 @@ class ControlRoom:
                     for key in sorted(known.keys() | steered.keys(), key=self._name)
                 ],
                 schedule_age_s=silent_s if steered and self._account.paired else None,
+                lease_min=int(self._steering.lease / _MINUTE),
                 notes=list(self._schedules.notes.values()),
                 triggers=_triggers(self._schedules.wish),
             )
@@ -163,6 +166,11 @@ class ControlRoom:
         else:
             await self._steering.forbid(key)
         return answer(Done(text=self._name(key)))
+
+    async def _lease(self, request: web.Request) -> web.Response:
+        minutes = (await asked(request, LeaseRequest)).minutes
+        await self._steering.keep_lease(minutes * _MINUTE)
+        return answer(Done(text=f"plans count for {minutes} minutes after FlexMeasures was heard"))
 
     async def _trigger(self, request: web.Request) -> web.Response:
         wanted = await asked(request, TriggerRequest)

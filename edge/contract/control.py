@@ -14,6 +14,9 @@ type Name = Annotated[str, Field(min_length=1, max_length=200)]
 type LocalTime = Annotated[str, Field(pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]$")]
 
 LEFT_ALONE_MAX = 4  # stretches a day; a household needs one or two
+LEASE_MIN_USUAL = 120
+LEASE_MIN_SHORTEST = 15
+LEASE_MIN_LONGEST = 24 * 60
 
 
 class Stretch(Message):
@@ -64,12 +67,24 @@ class TriggerView(Message):
 
 class ControlView(Message):
     """`schedule_age_s`: since FlexMeasures was last heard on schedules; None where unused.
+    `lease_min`: for so many minutes a plan counts after FlexMeasures was last heard on it; then
+    devices return to their normal state (LeaseRequest changes it).
     `notes` are sentences a person should know: a schedule that cannot be, a sensor refused."""
 
     devices: list[ControlledDevice]
     schedule_age_s: float | None
+    lease_min: int = LEASE_MIN_USUAL
     notes: list[str] = Field(default_factory=list)
     triggers: TriggerView | None = None
+
+
+class LeaseRequest(Message):
+    """PUT /control/lease: for how many minutes plans count after FlexMeasures was last heard.
+
+    Answered with Done. It holds for every device; a shorter one takes effect at once.
+    """
+
+    minutes: Annotated[int, Field(ge=LEASE_MIN_SHORTEST, le=LEASE_MIN_LONGEST)]
 
 
 class HandRequest(Message):

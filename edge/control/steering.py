@@ -26,6 +26,7 @@ from edge.control.permits import (
     hand_to_json,
     with_timers,
 )
+from edge.control.plan_book import PlanBook, checked_lease, lease_from_json
 from edge.errors import Refused
 from edge.health import Health
 from edge.model import Device, DeviceState, Interval, Origin, Plan
@@ -34,13 +35,11 @@ from edge.supervise import Job, keep_running, until
 
 log = logging.getLogger(__name__)
 
-LEASE = timedelta(hours=2)
 HAND_AT_DEVICE_HOLDS = timedelta(hours=2)  # then the box may act again; the page gives it back
 LOOK_MAX = timedelta(seconds=10)  # a clock that is set, or a hand at the device, shows by then
 LOOK_MIN = timedelta(milliseconds=10)
-REMEMBERED = timedelta(hours=26)  # what was planned, for the chart of today
 CARD_PAUSE = timedelta(seconds=30)
-_DEVICES, _HANDS = "control", "hands"
+_DEVICES, _HANDS, _LEASE_S = "control", "hands", "lease_s"
 _MILLISECOND = timedelta(milliseconds=1)
 
 
@@ -76,7 +75,6 @@ class Steering:
         health: Health,
         note: Callable[[str, str], Awaitable[None]],
     ) -> None:
-        self.lease = LEASE
         self._settings = settings
         self._carry_out = carry_out
         self._known = devices
@@ -85,9 +83,7 @@ class Steering:
         self._note = note
         self._devices: dict[str, Controllable] = {}
         self._hands: dict[str, Hand] = {}
-        self._plans: dict[str, dict[Origin, Plan]] = {}
-        self._heard_ms = clock.boottime_ms()
-        self._over: dict[str, dict[Origin, tuple[Interval, ...]]] = {}
+        self._book = PlanBook(clock)
         self._seen_on: dict[str, bool] = {}
         self._was_alive: dict[str, bool] = {}
         self._wake: dict[str, asyncio.Event] = {}
@@ -105,6 +101,7 @@ class Steering:
             log.exception("what may be switched cannot be read")
             self._health.alarm("control", "what may be switched was lost; allow it anew")
         self._hands = {key: hand for key, hand in found.items() if hand is not None}
+        self._book.lease = lease_from_json(await self._settings.get(_LEASE_S))
         await self.take_over()
 
     async def take_over(self) -> None:
@@ -118,8 +115,7 @@ class Steering:
                 device = self._devices.get(key)
                 power_w = 0.0 if device is None or device.normal_on else device.nominal_power_w
                 span = Interval(command.issued_at, command.away_until, power_w)
-                plans = self._plans.setdefault(key, {})
-                plans.setdefault(command.origin, Plan(command.origin, (span,)))
+                self._book.assume(key, Plan(command.origin, (span,)))
 
     async def run(self) -> None:
         """Steer every device for ever; a part for keep_running."""
@@ -157,7 +153,7 @@ class Steering:
         kept = {key: device for key, device in self._devices.items() if key != device_key}
         await self._keep_devices(kept)
         await self._keep_hand(device_key, None)
-        self._plans.pop(device_key, None)
+        self._book.forget(device_key)
         await self._note("control", f"{name} is switched no longer")
 
     async def take_hand(self, device_key: str, span: timedelta, *, away: bool) -> datetime:
@@ -191,25 +187,27 @@ class Steering:
 
     def take_plan(self, device_key: str, plan: Plan) -> None:
         """A limit or a schedule as it stands now, in place of the one before."""
-        plans = self._plans.setdefault(device_key, {})
-        before = plans.get(plan.origin)
-        if before != plan:
-            plans[plan.origin] = plan
-            self._remember(device_key, before)
+        if self._book.take(device_key, plan):
             self._woken(device_key)
 
-    def heard(self) -> None:
-        """FlexMeasures answered."""
-        self._heard_ms = self._clock.boottime_ms()
+    @property
+    def lease(self) -> timedelta:
+        """How long a plan counts after FlexMeasures was last heard on it."""
+        return self._book.lease
+
+    async def keep_lease(self, span: timedelta) -> None:
+        """Let plans count for so long from now on. Raises ConfigFault."""
+        await self._settings.put(_LEASE_S, checked_lease(span).total_seconds())
+        self._book.lease = span
+        for device_key in self._devices:
+            self._woken(device_key)
 
     def silent_for(self) -> timedelta:
-        return (self._clock.boottime_ms() - self._heard_ms) * _MILLISECOND
+        return self._book.silent_for()
 
     def plans(self, device_key: str) -> dict[Origin, Plan]:
         """What counts for the device now."""
-        plans: dict[Origin, Plan] = {}
-        if self._clock.is_trusted() and self.silent_for() <= self.lease:
-            plans.update(self._plans.get(device_key, {}))
+        plans = self._book.counting(device_key)
         hand, device = self._hands.get(device_key), self._devices.get(device_key)
         if hand is not None and device is not None:
             left = (hand.deadline.boottime_ms - self._clock.boottime_ms()) * _MILLISECOND
@@ -219,11 +217,7 @@ class Steering:
 
     def remembered(self, device_key: str) -> dict[Origin, Plan]:
         """What counts, and what counted in the last day: for charts."""
-        plans = self.plans(device_key)
-        for origin, over in self._over.get(device_key, {}).items():
-            coming = plans.get(origin, Plan(origin, ())).intervals
-            plans[origin] = Plan(origin, (*over, *coming))
-        return plans
+        return self._book.with_past(device_key, self.plans(device_key))
 
     def steered(self) -> list[Steered]:
         """Every controllable device as it stands."""
@@ -359,21 +353,6 @@ class Steering:
             self._hands[device_key] = hand
         kept = {key: hand_to_json(each) for key, each in self._hands.items()}
         await self._settings.put(_HANDS, kept)
-
-    def _remember(self, device_key: str, before: Plan | None) -> None:
-        """Keep what a plan said of the time until now."""
-        if before is None:
-            return
-        now = self._clock.wall_now()
-        over = self._over.setdefault(device_key, {}).setdefault(before.origin, ())
-        known_until = over[-1].end if over else now - REMEMBERED
-        said = (
-            Interval(max(i.start, known_until), min(i.end, now), i.power_w)
-            for i in before.intervals
-            if i.start < now and i.end > known_until
-        )
-        kept = (*(i for i in over if i.end > now - REMEMBERED), *said)
-        self._over[device_key][before.origin] = kept
 
     async def _keep_devices(self, devices: dict[str, Controllable]) -> None:
         kept = {key: device_to_json(device) for key, device in devices.items()}

@@ -88,7 +88,6 @@ class Schedules:
         settings: Documents,
         followed: Callable[[], Mapping[str, Followed]],
         take_plan: Callable[[str, Plan], None],
-        heard: Callable[[], None],
         clock: Clock,
         pacing: Pacing,
         *,
@@ -100,7 +99,6 @@ class Schedules:
         self._settings = settings
         self._followed = followed
         self._take_plan = take_plan
-        self._heard = heard
         self._clock = clock
         self._pacing = pacing
         self._poll_every = poll_every
@@ -185,7 +183,6 @@ class Schedules:
         limits = await server.data(
             place.limit_id, now, now + LIMIT_AHEAD + timedelta(hours=1), "user", LIMIT_UNIT
         )
-        self._heard()
         self._take_plan(key, plan_from(Origin.LIMIT, limits, now))
         if schedules_too and place.power is not None:
             ahead = now + SCHEDULE_AHEAD

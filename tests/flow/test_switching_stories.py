@@ -19,7 +19,8 @@ import pytest
 from edge.control.carry_out import RETRY_MAX, CarryOut
 from edge.control.decide import Controllable
 from edge.control.ledger import Ledger
-from edge.control.steering import LEASE, Steering
+from edge.control.plan_book import LEASE
+from edge.control.steering import Steering
 from edge.errors import Refused
 from edge.health import Health
 from edge.model import Interval, Origin, Plan
@@ -112,7 +113,6 @@ class Story:
             if self.is_running:
                 if self.flexmeasures_is_there and self.clock.trusted:
                     self.steering.take_plan(KEY, self.plan)
-                    self.steering.heard()
                 rest = min(await self.steering.step(KEY), left)
                 if self.dice.random() < 0.7:
                     await self.carry_out.write_now()

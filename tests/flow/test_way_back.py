@@ -155,7 +155,6 @@ async def way_back(
             await Settings.open(state),
             lambda: {key: Followed(key, "Kettle", 2000) for key in steering.devices()},
             steering.take_plan,
-            steering.heard,
             clock,
             Pacing("test-box"),
         )

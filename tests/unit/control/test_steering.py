@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from edge.control.steering import HAND_AT_DEVICE_HOLDS, LEASE, LOOK_MAX, Steering
+from edge.control.plan_book import LEASE
+from edge.control.steering import HAND_AT_DEVICE_HOLDS, LOOK_MAX, Steering
 from edge.errors import ConfigFault, Refused
 from edge.model import Interval, Origin, Plan
 from tests.unit.control.box import BOILER, KEY, MINUTE, SECOND, Box
@@ -16,8 +17,11 @@ from tests.unit.control.box import BOILER, KEY, MINUTE, SECOND, Box
 class SteeredBox(Box):
     """A box whose steering is stepped as its loop would."""
 
+    told: dict[Origin, Plan]
+
     async def start(self) -> None:
         await super().start()
+        self.told = {}
         self.steering = Steering(
             self.settings,
             self.carry_out,
@@ -30,14 +34,20 @@ class SteeredBox(Box):
 
     def plan(self, origin: Origin, power_w: float, after: timedelta, span: timedelta) -> None:
         start = self.clock.wall_now() + after
-        self.steering.take_plan(KEY, Plan(origin, (Interval(start, start + span, power_w),)))
+        self.tell(Plan(origin, (Interval(start, start + span, power_w),)))
+
+    def tell(self, plan: Plan) -> None:
+        """What FlexMeasures says from now on, whenever it is heard."""
+        self.told[plan.origin] = plan
+        self.steering.take_plan(KEY, plan)
 
     async def pass_time(self, span: timedelta, *, heard: bool = True) -> None:
         """Step when it is due, for so long."""
         end_ms = self.clock.boottime_ms() + span // timedelta(milliseconds=1)
         while self.clock.boottime_ms() < end_ms:
             if heard:
-                self.steering.heard()
+                for plan in self.told.values():
+                    self.steering.take_plan(KEY, plan)
             rest = await self.steering.step(KEY)
             left = (end_ms - self.clock.boottime_ms()) * timedelta(milliseconds=1)
             self.clock.pass_by(min(rest, max(left, timedelta(milliseconds=1))))
@@ -162,7 +172,7 @@ async def test_killed_agent_goes_on_where_it_was(steered: SteeredBox) -> None:
 async def test_plan_that_is_withdrawn_ends_at_once(steered: SteeredBox) -> None:
     steered.plan(Origin.LIMIT, 0, timedelta(0), 30 * MINUTE)
     await steered.pass_time(MINUTE)
-    steered.steering.take_plan(KEY, Plan(Origin.LIMIT, ()))
+    steered.tell(Plan(Origin.LIMIT, ()))
     await steered.pass_time(SECOND)
     assert steered.relay.on
 
@@ -287,3 +297,54 @@ async def test_evcc_32492_a_duration_of_zero_is_not_for_ever(steered: SteeredBox
     steered.plan(Origin.LIMIT, 0, timedelta(0), timedelta(0))
     await steered.pass_time(MINUTE)
     assert steered.relay.told == []
+
+
+async def test_evcc_29705_a_zero_limit_that_is_renewed_holds_longer_than_the_lease(
+    steered: SteeredBox,
+) -> None:
+    long_off = replace(BOILER, away_longest=timedelta(hours=8), own_timers=(60 * MINUTE,))
+    steered.relay.timers = long_off.own_timers
+    await steered.steering.allow(long_off)
+    steered.plan(Origin.LIMIT, 0, timedelta(0), timedelta(hours=5))
+    await steered.pass_time(LEASE + timedelta(hours=1), heard=True)
+    assert not steered.relay.on
+
+
+# --- the lease ------------------------------------------------------------------------------------
+
+
+async def test_lease_that_was_chosen_holds_and_survives_a_restart(steered: SteeredBox) -> None:
+    await steered.steering.keep_lease(15 * MINUTE)
+    await steered.restart()
+    assert steered.steering.lease == 15 * MINUTE
+    steered.plan(Origin.LIMIT, 0, timedelta(0), timedelta(hours=1))
+    await steered.pass_time(14 * MINUTE, heard=False)
+    assert not steered.relay.on
+    await steered.pass_time(2 * MINUTE, heard=False)
+    assert steered.relay.on
+
+
+@pytest.mark.parametrize("minutes", [0, 14, 24 * 60 + 1])
+async def test_lease_of_no_use_is_refused(steered: SteeredBox, minutes: int) -> None:
+    with pytest.raises(ConfigFault):
+        await steered.steering.keep_lease(minutes * MINUTE)
+    assert steered.steering.lease == LEASE
+
+
+@pytest.mark.parametrize("kept", ["soon", -5, [1], 1e300])
+async def test_lease_that_cannot_be_read_is_the_usual_one(
+    steered: SteeredBox, kept: object
+) -> None:
+    await steered.settings.put("lease_s", kept)
+    await steered.restart()
+    assert steered.steering.lease == LEASE
+
+
+async def test_device_that_is_not_heard_of_lapses_though_another_is(steered: SteeredBox) -> None:
+    steered.plan(Origin.LIMIT, 0, timedelta(0), timedelta(hours=8))
+    for _ in range(4):
+        await steered.pass_time(30 * MINUTE, heard=False)
+        steered.steering.take_plan("house/other", Plan(Origin.LIMIT, ()))
+    await steered.pass_time(MINUTE, heard=False)
+    assert steered.relay.on
+    assert steered.steering.silent_for() < 2 * MINUTE
