@@ -7,7 +7,7 @@ buffered while a device is away), the latest believed value of each, and what wa
 from collections import Counter, deque
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
 
 from edge import energy_check
@@ -20,6 +20,9 @@ from edge.plausibility import ChannelState, Judgement, Limits, Reason, judge
 CHANNELS_MAX = 4000  # a full Z-Wave network of 232 nodes with 16 values each; bounds the memory
 SET_ASIDE_MAX = 200  # of the latest ones shown; all are counted
 FUTURE_MAX = timedelta(minutes=5)  # a source's clock may be this much ahead of ours
+PAST_MAX = timedelta(days=30)  # Smappee keeps 14 days, Home Assistant ten unless told otherwise
+# Even a box that does not know the time yet knows that a meter whose clock was lost says 1970.
+EARLIEST, LATEST = datetime(2025, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC)
 SAVE_EVERY = timedelta(seconds=2)  # devices announce in bursts; one write for all of them
 
 _DOCUMENT = "channels"
@@ -111,8 +114,8 @@ class ReadingIntake:
         if channel is None:
             self.unknown_total += 1
             return
-        if self._is_from_the_future(reading):
-            self._put_aside(reading, Reason.IN_THE_FUTURE)
+        if wrong_time := self._wrong_time(reading):
+            self._put_aside(reading, wrong_time)
             return
         state = self._states.get(channel.key, ChannelState())
         judgement = judge(channel, state, reading, self.limits)
@@ -207,12 +210,17 @@ class ReadingIntake:
         self._set_aside.append(SetAside(reading, reason, self._clock.wall_now()))
         self._set_aside_counts[reading.channel_key, reason] += 1
 
-    def _is_from_the_future(self, reading: Reading) -> bool:
-        return (
-            isinstance(reading.taken_at, datetime)
-            and self._clock.is_trusted()
-            and reading.taken_at > self._clock.wall_now() + FUTURE_MAX
-        )
+    def _wrong_time(self, reading: Reading) -> Reason | None:
+        """Why the time its source gave a reading cannot be; the box's own is always right."""
+        if not isinstance(reading.taken_at, datetime):
+            return None
+        earliest, latest = EARLIEST, LATEST
+        if self._clock.is_trusted():
+            now = self._clock.wall_now()
+            earliest, latest = now - PAST_MAX, now + FUTURE_MAX
+        if reading.taken_at > latest:
+            return Reason.IN_THE_FUTURE
+        return Reason.TOO_OLD if reading.taken_at < earliest else None
 
 
 def _clamp(channel: Channel) -> tuple[str, str]:

@@ -31,6 +31,7 @@ class Reason(StrEnum):
     COUNTER_JUMP = "the counter jumped further than the main fuse allows"
     COUNTER_DECREASED = "the counter decreased"
     IN_THE_FUTURE = "its source says it was taken in the future"
+    TOO_OLD = "its source says it was taken too long ago"
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,7 @@ from edge.store import damage
 from edge.store.boots import BOOTS, Boots
 from edge.store.database import Connection, Database, Layout
 from edge.store.readings import (
+    EPOCH,
     READINGS,
     Readings,
     count_up,
@@ -157,10 +158,15 @@ class Buffer:
             lambda db: self._readings.samples(db.conn, keys, start, end)
         )
 
-    async def oldest(self, keys: Collection[str] | None = None) -> datetime | None:
-        """When the oldest committed reading of these keys was taken; keys that have none cost a
-        look at every group."""
-        at_ms = await self.transaction.look(lambda db: self._readings.oldest_ms(db.conn, keys))
+    async def oldest(
+        self, keys: Collection[str] | None = None, since: datetime = EPOCH
+    ) -> datetime | None:
+        """When the oldest committed reading of these keys since then was taken; keys that have none
+        cost a look at every group."""
+        since_ms = epoch_ms(since)
+        at_ms = await self.transaction.look(
+            lambda db: self._readings.oldest_ms(db.conn, keys, since_ms)
+        )
         return None if at_ms is None else utc(at_ms)
 
     async def late(self) -> dict[str, datetime]:

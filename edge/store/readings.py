@@ -97,14 +97,18 @@ class Readings:
             for number, pairs in found.items()
         } | {key: [] for key in keys if key not in self._series}
 
-    def oldest_ms(self, db: sqlite3.Connection, keys: Collection[str] | None) -> int | None:
-        """When the oldest reading of these keys (of any) was taken, as far as times are known."""
+    def oldest_ms(
+        self, db: sqlite3.Connection, keys: Collection[str] | None, since_ms: int = 0
+    ) -> int | None:
+        """When the oldest reading of these keys (of any) since then was taken, as far as times are
+        known."""
         wanted = None if keys is None else {self._series[k] for k in keys if k in self._series}
         if wanted is not None and not wanted:
             return None
-        first = [self.source.oldest_ms(db, SOURCE, 0, END_OF_BOOT_MS, wanted)]
+        first = [self.source.oldest_ms(db, SOURCE, since_ms, END_OF_BOOT_MS, wanted)]
         for boot, from_ms, until_ms, offset_ms in self.boots.stretches():
-            found_ms = self.box.oldest_ms(db, boot, from_ms, until_ms, wanted)
+            own_since_ms = max(from_ms, since_ms - offset_ms)
+            found_ms = self.box.oldest_ms(db, boot, own_since_ms, until_ms, wanted)
             first.append(None if found_ms is None else found_ms + offset_ms)
         return min((at_ms for at_ms in first if at_ms is not None), default=None)
 

@@ -196,11 +196,25 @@ class DueSlots:
             due = due_slots(sensor, channels, samples, window, now, self._limits)
             slots += due.slots
             until[sensor.sensor_id] = due.until
+        if not any(samples.values()):
+            until |= await self._next_stretch(group, last + far, now)
         await self._outbox.enqueue(slots, until)
         await self._commit_many(len(slots))
         stuck = [i for i, moment in until.items() if moment <= self._watermarks[i]]
         self._watermarks |= until
         return stuck
+
+    async def _next_stretch(
+        self, group: Sequence[Sensor], known_until: datetime, now: datetime
+    ) -> dict[int, datetime]:
+        """Where these sensors, of which nothing was read before known_until, have readings again:
+        months without a device are passed in one step."""
+        if known_until >= now:
+            return {}
+        wanted = {key for sensor in group for key in keys(sensor)}
+        begins = min(await self._buffer.oldest(wanted, known_until) or now, now)
+        begins = max(begins, known_until) - self._far(group[0])
+        return {sensor.sensor_id: slot_start(begins, sensor.event_resolution) for sensor in group}
 
     async def _commit_many(self, enqueued: int) -> None:
         """While catching up, let slots leave as soon as there are some worth a commit."""

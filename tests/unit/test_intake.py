@@ -3,7 +3,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from edge.intake import CHANNELS_MAX, FUTURE_MAX, SET_ASIDE_MAX, ReadingIntake
+from edge.intake import CHANNELS_MAX, FUTURE_MAX, PAST_MAX, SET_ASIDE_MAX, ReadingIntake
 from edge.model import BoxTime, Channel, Direction, Intake, Kind, Quantity, Reading
 from edge.plausibility import Reason
 from tests.house.fake_clock import FakeClock
@@ -98,6 +98,23 @@ def test_future_cannot_be_told_while_the_clock_is_not_trusted() -> None:
     box.intake.announce([POWER])
     box.intake.offer(Reading(POWER.key, datetime(2035, 1, 1, tzinfo=UTC), 1.0))
     assert box.values() == [1.0]
+
+
+def test_reading_that_its_source_dates_years_back_is_set_aside_and_counted(box: Box) -> None:
+    oldest = box.clock.wall_now() - PAST_MAX
+    box.intake.offer(Reading(POWER.key, oldest, 1.0))
+    box.intake.offer(Reading(POWER.key, oldest - timedelta(seconds=1), 2.0))
+    assert box.values() == [1.0]
+    assert box.intake.set_aside_counts() == {(POWER.key, Reason.TOO_OLD): 1}
+
+
+@pytest.mark.parametrize("year", [1969, 1970, 2024, 2101])
+def test_time_that_no_clock_of_today_shows_is_known_even_without_one(year: int) -> None:
+    box = Box(trusted=False)
+    box.intake.announce([POWER])
+    box.intake.offer(Reading(POWER.key, datetime(year, 1, 1, tzinfo=UTC), 1.0))
+    assert box.values() == []
+    assert box.intake.set_aside_total() == 1
 
 
 async def test_latest_value_is_known_with_its_age(box: Box) -> None:

@@ -1,10 +1,10 @@
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
-from edge.model import BoxTime, Channel, Kind, Quantity, Sensor, Slot, Term
+from edge.model import BoxTime, Channel, Kind, Quantity, Sample, Sensor, Slot, Term
 from edge.store.buffer import Buffer
 from edge.store.outbox import Outbox, Verdict
 from edge.uplink.due import KEEP, DueSlots
@@ -16,6 +16,8 @@ FIVE = timedelta(minutes=5)
 MINUTE = timedelta(minutes=1)
 COMMIT_EVERY = timedelta(seconds=30)
 LAG = COMMIT_EVERY + SETTLING
+
+type Samples = Mapping[str, Sequence[Sample]]
 
 POWER = Channel(
     "zwave", "7", "1", Quantity.ACTIVE_POWER, Kind.INSTANTANEOUS, report_interval=MINUTE
@@ -171,6 +173,28 @@ async def test_sensor_that_waits_for_its_report_is_not_looked_at_each_round(box:
     await box.clock.advance(GAS.report_interval / 4)
     await box.round()
     assert len(await box.waiting()) == 12
+
+
+async def test_years_without_readings_are_passed_in_one_step(box: Box) -> None:
+    """A clock that was wrong once must not cost a look at every two hours since."""
+    looked: list[datetime] = []
+    samples = box.buffer.samples
+
+    async def counted(keys: Collection[str], start: datetime, end: datetime) -> Samples:
+        looked.append(start)
+        return await samples(keys, start, end)
+
+    box.buffer.samples = counted  # type: ignore[method-assign]  # looks on, changes nothing
+    years_ago = NOON - timedelta(days=4000)
+    box.sensors = [sensor(2, CLOUD), sensor(3, GAS, "m³")]
+    await box.told(CLOUD, [(years_ago, 0.1), (NOON, 0.2), (NOON + FIVE, 0.3)])
+    await box.told(GAS, [(years_ago, 7.0), (NOON, 10.0), (NOON + timedelta(hours=1), 11.2)])
+    await box.clock.advance(timedelta(hours=1) + LAG)
+    await box.round()
+    slots = await box.waiting()
+    assert [s.start for s in slots if s.sensor_id == 2] == [years_ago, NOON, NOON + FIVE]
+    assert starts([s for s in slots if s.sensor_id == 3]) == list(range(0, 60, 5))
+    assert len(looked) < 20
 
 
 async def test_late_reading_fills_the_gap_it_left(box: Box) -> None:
