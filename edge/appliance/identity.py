@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edge.appliance import NAME, card, seal
+from edge.appliance import NAME, card, result, seal
 from edge.errors import ConfigFault
 from edge.files import write_atomically
 
@@ -62,6 +62,7 @@ def main() -> int:
                 follow_wishes(first, places)
     except (OSError, subprocess.SubprocessError) as problem:
         log.warning("the first partition cannot be used: %s", problem)
+    result.note_return(on_trial=card.TRIAL.exists())
     write_settings(places)
     socket.sethostname(_name(places))
     return 0

@@ -5,12 +5,11 @@
     give-way         they did not: restart, which starts the one before
 
 The firmware's trial start counts once (tryboot): a crash, a hang or a power cut on trial ends in
-the old system. The running system and the data partition are never written by an update.
+the old system. The running system and the data partition are never written by an update. While
+a device is curtailed nothing is written and nothing restarts: the box must be there to let it go.
 """
 
-import contextlib
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -20,25 +19,26 @@ from collections.abc import Callable
 from pathlib import Path
 
 from edge.appliance import bundle, card
+from edge.appliance.result import note
 from edge.errors import EdgeError, Refused, Unreachable
 from edge.files import write_atomically
 
 RELEASE = Path("/usr/lib/edge/release.json")
 PUBLIC_KEY = Path("/usr/lib/edge/update-key.pem")
 PROGRESS = Path("/run/edge-update/progress.json")
-RESULT = Path("/data/edge/update/result.json")  # outlives the restart; the agent shows it
+CURTAILING = Path("/run/edge/curtailing")  # the agent's sign (edge/signs.py)
 REBOOT_ARGUMENT = Path("/run/systemd/reboot-param")
 DRIVER_STATE = {name: Path(f"/data/system-{name}/zwave") for name in card.SYSTEMS}
-_AGENT = 701  # user and group of the agent (systemd/lib/sysusers.conf)
 
 _SAY_EVERY_S = 1.0
+_LOOK_EVERY_S = 5.0
 _FORMAT_WITHIN_S = 120.0
 
 
 def main(arguments: list[str]) -> int:
     match arguments:
         case ["install", path]:
-            return _install_and_restart(Path(path))
+            _install_and_restart(Path(path))
         case ["confirm"]:
             confirm()
         case ["give-way"]:
@@ -49,20 +49,28 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
-def _install_and_restart(path: Path) -> int:
+def _install_and_restart(path: Path) -> None:
+    """Ends well in each case: a refusal is not a fault of the box, and is noted for the page."""
     try:
+        _wait_while_curtailing()
         release = install(path)
     except (EdgeError, OSError, subprocess.SubprocessError) as problem:
-        _say("refused", text=str(problem))
-        _note({"release": "", "outcome": "refused", "text": str(problem)})
+        say("refused", text=str(problem))
+        note({"release": "", "outcome": "refused", "text": str(problem)})
         print(f"update refused: {problem}", file=sys.stderr)
-        return 0  # not a fault of the box: the reason is noted where the page finds it
+        return
     finally:
-        path.unlink(missing_ok=True)
-    _note({"release": release, "outcome": "trying", "text": ""})
-    _say("restarting", release=release)
+        path.unlink(missing_ok=True)  # taken once, and gone before the restart
+    _wait_while_curtailing()
+    note({"release": release, "outcome": "trying", "text": ""})
+    say("restarting", release=release)
     restart(trial=True)
-    return 0
+
+
+def _wait_while_curtailing() -> None:
+    while CURTAILING.exists():
+        say("waiting", text="a device is being curtailed; the update goes on when it is free")
+        time.sleep(_LOOK_EVERY_S)
 
 
 def install(path: Path) -> str:
@@ -80,7 +88,7 @@ def install(path: Path) -> str:
 
 def _write_system(tar: tarfile.TarFile, manifest: bundle.Manifest, system: str) -> None:
     device = card.SYSTEMS[system]
-    _say("formatting", release=manifest.release)
+    say("formatting", release=manifest.release)
     subprocess.run(
         ["mkfs.vfat", "-F", "32", "-s", "8", "-n", "SYSTEM", str(device.resolve())],
         check=True,
@@ -115,7 +123,7 @@ def confirm() -> None:
         card.start_with(first, card.running_system())
     card.TRIAL.unlink(missing_ok=True)
     release = json.loads(RELEASE.read_text(encoding="utf-8"))["release"]
-    _note({"release": release, "outcome": "installed", "text": ""})
+    note({"release": release, "outcome": "installed", "text": ""})
 
 
 def give_way() -> None:
@@ -124,7 +132,7 @@ def give_way() -> None:
         return
     release = json.loads(RELEASE.read_text(encoding="utf-8"))["release"]
     text = "the new system did not answer; the one before runs again"
-    _note({"release": release, "outcome": "gone back", "text": text})
+    note({"release": release, "outcome": "gone back", "text": text})
     restart(trial=False)
 
 
@@ -142,28 +150,21 @@ def _progress(manifest: bundle.Manifest) -> Callable[[int], None]:
     whole = sum(entry.size for entry in manifest.files) or 1
     said_s = 0.0
 
-    def say(written: int) -> None:
+    def tell(written: int) -> None:
         nonlocal said_s
         if time.monotonic() - said_s > _SAY_EVERY_S:
             said_s = time.monotonic()
-            _say("writing", release=manifest.release, percent=100 * written // whole)
+            say("writing", release=manifest.release, percent=100 * written // whole)
 
-    return say
+    return tell
 
 
-def _say(state: str, *, release: str = "", percent: int = 0, text: str = "") -> None:
-    """For the page: {"state", "release", "percent", "text"}."""
+def say(state: str, *, release: str = "", percent: int = 0, text: str = "") -> None:
+    """For the page: {"state", "release", "percent", "text"}. A state is one of waiting, formatting,
+    writing, restarting, refused."""
     said = {"state": state, "release": release, "percent": percent, "text": text}
     PROGRESS.parent.mkdir(exist_ok=True)
     write_atomically(PROGRESS, json.dumps(said).encode(), mode=0o644)
-
-
-def _note(result: dict[str, str]) -> None:
-    RESULT.parent.mkdir(exist_ok=True)
-    write_atomically(RESULT, json.dumps(result).encode())
-    with contextlib.suppress(OSError):
-        os.chown(RESULT, _AGENT, _AGENT)
-        os.chown(RESULT.parent, _AGENT, _AGENT)
 
 
 if __name__ == "__main__":

@@ -2,13 +2,23 @@
 
 import http.server
 import json
+import os
 import threading
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
-from edge.appliance import card, door, healthy, release, update, usb_backup, web_time
+from edge.appliance import (
+    card,
+    door,
+    healthy,
+    release,
+    result,
+    update,
+    usb_backup,
+    web_time,
+)
 from edge.appliance.identity import Places
 
 PLACES = Places(Path("/nonexistent"), Path("/nonexistent"), Path("/nonexistent"))
@@ -86,6 +96,29 @@ def test_backups_are_kept_for_some_generations(tmp_path: Path) -> None:
     kept = sorted(path.name for path in folder.iterdir())
     assert len(kept) == usb_backup.GENERATIONS
     assert any((folder / name).read_text() == "new" for name in kept)
+
+
+def test_a_tried_system_that_died_without_a_word_is_noted(tmp_path: Path) -> None:
+    path = tmp_path / "update" / "result.json"
+    result.note_return(on_trial=False, path=path)
+    assert not path.exists()
+    result.note({"release": "new", "outcome": "trying", "text": ""}, path)
+    result.note_return(on_trial=True, path=path)
+    assert json.loads(path.read_text())["outcome"] == "trying"
+    result.note_return(on_trial=False, path=path)
+    assert json.loads(path.read_text())["outcome"] == "gone back"
+    result.note({"release": "new", "outcome": "installed", "text": ""}, path)
+    result.note_return(on_trial=False, path=path)
+    assert json.loads(path.read_text())["outcome"] == "installed"
+
+
+def test_the_agent_may_read_what_became_of_an_update(tmp_path: Path) -> None:
+    before = os.umask(0o077)
+    try:
+        result.note({"release": "", "outcome": "refused", "text": "no"}, tmp_path / "result.json")
+    finally:
+        os.umask(before)
+    assert (tmp_path / "result.json").stat().st_mode & 0o777 == 0o644
 
 
 def test_the_next_start_is_written_in_one_piece(tmp_path: Path) -> None:
