@@ -5,6 +5,7 @@ shell on a port that no board has. One emulator at a time: two would starve each
 """
 
 import contextlib
+import itertools
 import re
 import shutil
 import signal
@@ -341,13 +342,14 @@ class Machine:
             else:
                 break
         self._shell = shell
-        # A plain shell: one that edits lines would echo what is typed.
-        quiet = "exec /bin/sh\nstty -echo; PS1=; PS2=; export SYSTEMD_COLORS=0 SYSTEMD_PAGER=cat\n"
-        while True:  # typed before the shell is there, it would be lost
+        # A plain shell without prompts: one that edits lines echoes what is typed. What is typed
+        # before the shell is there may be lost, so it is said again until its own answer comes.
+        quiet = "stty -echo; exec env PS1= PS2= SYSTEMD_COLORS=0 SYSTEMD_PAGER=cat /bin/sh\n"
+        for attempt in itertools.count():
             self._heard = b""
-            self._say(quiet + "echo here''i-am\n")
+            self._say(f"{quiet}echo here''-{attempt}-i-am\n")
             try:
-                self._hear(rb"herei-am\r?\n", 5)
+                self._hear(rb"here-%d-i-am\r?\n" % attempt, 5)
             except TimeoutError:
                 if time.monotonic() > end:
                     raise
