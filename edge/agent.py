@@ -105,7 +105,7 @@ class Agent:
         limits = Limits(main_fuse_a=house.fuse_a, phases=house.phases, voltage_v=house.volts)
         self.intake = ReadingIntake(buffer, settings, clock, limits)
         self.families = Families(
-            settings, credentials, self.intake, clock, self.health, _always(config)
+            settings, credentials, self.intake, clock, self.health, _always(config), buffer.oldest
         )
         self.stick_watch = StickWatch(clock, self._has_zwave, config.zwave.stick)
         take_preset(config.state_dir, credentials)

@@ -3,7 +3,8 @@ those change. A family nobody set up costs nothing: its module is never imported
 """
 
 import asyncio
-from collections.abc import Callable, Collection, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping
+from datetime import datetime
 from typing import Any, cast
 
 from edge.clock import Clock
@@ -29,14 +30,17 @@ class Families:
         clock: Clock,
         health: Health,
         always: Mapping[str, Mapping[str, Any]],
+        held_since: Callable[[Collection[str]], Awaitable[datetime | None]],
     ) -> None:
-        """`always`: families the box's own settings switch on, with their configuration."""
+        """`always`: families the box's own settings switch on, with their configuration.
+        `held_since`: when the oldest reading was taken that the box has of channels."""
         self._settings = settings
         self._credentials = credentials
         self._intake = intake
         self._clock = clock
         self._health = health
         self._always = dict(always)
+        self._held_since = held_since
         self._changed = {name: asyncio.Event() for name in FAMILIES}
         self._built: dict[str, tuple[Mapping[str, Any], Family]] = {}
 
@@ -72,11 +76,12 @@ class Families:
             if hasattr(family, "turn_off")
         }
 
-    def history_wanted(self, channel_keys: Collection[str]) -> None:
+    async def history_wanted(self, channel_keys: Collection[str]) -> None:
         """These channels feed a sensor for the first time: families offer what they still have."""
-        for _, family in self._built.values():
-            if isinstance(family, HasHistory):
-                family.offer_history(channel_keys)
+        for name, (_, family) in list(self._built.items()):
+            own = [key for key in channel_keys if key.startswith(f"{name}/")]
+            if own and isinstance(family, HasHistory):
+                await family.offer_history({key: await self._held_since([key]) for key in own})
 
     async def configuration(self, name: str) -> Mapping[str, Any] | None:
         """What the person set for a family; None where it is not in use."""

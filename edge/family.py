@@ -5,8 +5,9 @@ FamilyModule. What it asks of a person is typed here, so that the page renders a
 frame; what it finds comes back as channels, devices and choices. Knows no family.
 """
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
 from typing import Any, Protocol, runtime_checkable
 
@@ -81,8 +82,9 @@ class Family(Meter, Protocol):
 class HasHistory(Protocol):
     """A family whose other side remembers: it can offer again what it offered long ago."""
 
-    def offer_history(self, channel_keys: Collection[str]) -> None:
-        """Offer everything there still is of these channels, soon; those of others are passed."""
+    async def offer_history(self, held_since: Mapping[str, datetime | None]) -> None:
+        """Offer soon what there still is of these channels, by key with the time of the oldest
+        reading the box holds of each (None: it holds none). May be asked for again."""
 
 
 class FamilyModule(Protocol):

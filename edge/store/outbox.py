@@ -59,6 +59,11 @@ class Outbox:
         at_ms = await self._transaction.look(lambda _: self._slots.watermark_ms(sensor_id))
         return utc(at_ms) if at_ms else None
 
+    async def began(self, sensor_id: int) -> datetime | None:
+        """Where the slots of a sensor began when it was first fed; None where that is not known."""
+        at_ms = await self._transaction.look(lambda _: self._slots.began_ms(sensor_id))
+        return utc(at_ms) if at_ms else None
+
     async def next_batch(
         self, limit: int, now: datetime, skip: Collection[int] = ()
     ) -> list[OutboxSlot]:

@@ -53,6 +53,11 @@ def outbox(db: Connection) -> None:
     )
 
 
+@OUTBOX()
+def began(db: Connection) -> None:
+    db.table("feed").add_column("began_ms", int)
+
+
 class Verdict(StrEnum):
     """What becomes of a slot that was offered."""
 
@@ -86,6 +91,7 @@ class _Feed(NamedTuple):
     sensor_id: int
     resolution_ms: int
     watermark_ms: int
+    began_ms: int  # the first watermark; 0 in files of before this was kept
 
 
 class Slots:
@@ -104,8 +110,11 @@ class Slots:
         self._uncommitted: set[int] = set()
 
     def load(self, db: Connection) -> None:
-        rows = db.execute("SELECT feed, sensor_id, resolution_ms, watermark_ms FROM feed")
-        self._feeds = {number: _Feed(*feed) for number, *feed in rows}
+        rows = db.execute(f"SELECT feed, {_FEED_COLUMNS} FROM feed")  # noqa: S608
+        self._feeds = {
+            number: _Feed(sensor_id, resolution_ms, mark_ms, began_ms or 0)
+            for number, sensor_id, resolution_ms, mark_ms, began_ms in rows
+        }
         self._by_sensor = {feed.sensor_id: number for number, feed in self._feeds.items()}
         self._accepted.clear()
         self._uncommitted.clear()
@@ -141,6 +150,11 @@ class Slots:
         """Up to where the slots of a sensor were made; 0 where none were."""
         feed = self._feeds.get(self._by_sensor.get(sensor_id, 0))
         return feed.watermark_ms if feed else 0
+
+    def began_ms(self, sensor_id: int) -> int:
+        """The first watermark of a sensor: no slot from before was ever made but as history."""
+        feed = self._feeds.get(self._by_sensor.get(sensor_id, 0))
+        return feed.began_ms if feed else 0
 
     def history(
         self, db: sqlite3.Connection, sensor_id: int, from_ms: int, until_ms: int
@@ -279,21 +293,26 @@ class Slots:
                 [REJECTED_MAX],
             )
 
-    def _feed(self, db: sqlite3.Connection, sensor_id: int, resolution: timedelta) -> int:
+    def _feed(
+        self, db: sqlite3.Connection, sensor_id: int, resolution: timedelta, began_ms: int = 0
+    ) -> int:
         """The number of a sensor at a resolution; a new one where either is new."""
         resolution_ms = resolution // MILLISECOND
         number = self._by_sensor.get(sensor_id, 0)
         if number and self._feeds[number].resolution_ms == resolution_ms:
             return number
-        watermark_ms = self._feeds[number].watermark_ms if number else 0
-        feed = _Feed(sensor_id, resolution_ms, watermark_ms)
-        query = "INSERT INTO feed (sensor_id, resolution_ms, watermark_ms) VALUES (?, ?, ?)"
+        known = self._feeds[number][2:] if number else (began_ms, began_ms)
+        feed = _Feed(sensor_id, resolution_ms, *known)
+        query = f"INSERT INTO feed ({_FEED_COLUMNS}) VALUES (?, ?, ?, ?)"  # noqa: S608
         number = int(db.execute(f"{query} RETURNING feed", feed).fetchone()[0])
         self._feeds[number], self._by_sensor[sensor_id] = feed, number
         return number
 
     def _set_watermark(self, db: sqlite3.Connection, sensor_id: int, watermark_ms: int) -> None:
-        number = self._by_sensor.get(sensor_id) or self._feed(db, sensor_id, timedelta(0))
+        number = self._by_sensor.get(sensor_id)
+        if number is None:
+            number = self._feed(db, sensor_id, timedelta(0), watermark_ms)
+            self._made_until(watermark_ms)
         if watermark_ms > self._feeds[number].watermark_ms:
             db.execute("UPDATE feed SET watermark_ms = ? WHERE feed = ?", [watermark_ms, number])
             self._feeds[number] = self._feeds[number]._replace(watermark_ms=watermark_ms)
@@ -337,6 +356,7 @@ class Slots:
         return Slot(feed.sensor_id, utc(start_ms), feed.resolution_ms * MILLISECOND, value)
 
 
+_FEED_COLUMNS = "sensor_id, resolution_ms, watermark_ms, began_ms"
 type _Past = dict[int, dict[tuple[int, int], float]]
 type _Row = tuple[int, float | None, int | None, int, int, int | None, str | None, str | None]
 _SELECT = "SELECT row_id, value, prior_ms, state, attempts, posted_ms, job, reason FROM slot"

@@ -78,7 +78,7 @@ class Account:
         self._forget_slots = forget_slots
         self._allow_loopback = allow_loopback
         self._sensors: tuple[Sensor, ...] = ()
-        self.on_mapped: Callable[[frozenset[str]], None] = lambda _: None  # keys fed for the first
+        self.on_mapped: Callable[[frozenset[str]], Awaitable[None]] = _nobody  # fed for the first
         self._client: FlexMeasures | None = None
         self._changed = asyncio.Event()
         self._one_at_a_time = asyncio.Lock()
@@ -207,7 +207,11 @@ class Account:
         await self._settings.put(_MAPPING, sensors_to_json(sensors))
         before, self._sensors = self._sensors, tuple(sensors)
         if newly := _keys(self._sensors) - _keys(before):
-            self.on_mapped(newly)
+            await self.on_mapped(newly)
+
+
+async def _nobody(_: frozenset[str]) -> None:
+    """Nobody wants to know."""
 
 
 def _keys(sensors: Iterable[Sensor]) -> frozenset[str]:

@@ -8,7 +8,7 @@ computed while the clock is not trusted: a slot has a wall time.
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from edge.clock import MILLISECOND, Clock
 from edge.errors import ConfigFault
@@ -34,6 +34,7 @@ COMMIT_SLOTS = 2000  # ten full batches
 KEEP = timedelta(hours=48)  # readings stay this long after their slots: late data needs neighbours
 KEEP_FAULTY = timedelta(days=30)  # and this long where a sensor cannot be fed until a person acts
 FORGET_EVERY = timedelta(hours=1)
+_EVER = datetime(1, 1, 1, tzinfo=UTC)
 
 
 class DueSlots:
@@ -123,7 +124,8 @@ class DueSlots:
         """Move watermarks back to where late data may change a slot; return the marks it left.
 
         Below the horizon the neighbours of a late reading are gone, and a mean of what is left
-        would be wrong; sums of intervals are whole or not there at all.
+        would be wrong; sums of intervals are whole or not there at all. What lies before a
+        sensor's beginning is history its source tells as a whole.
         """
         marks = await self._buffer.late()
         moved = {}
@@ -133,12 +135,27 @@ class DueSlots:
             if not late or min(late) >= watermark:
                 continue
             start = min(late) - reach(sensor, self._channels())
-            if self._horizon is not None and self._has_power(sensor):
-                start = max(start, self._horizon + reach(sensor, self._channels()))
+            began = await self._outbox.began(sensor.sensor_id)
+            if began is None or start >= began:
+                start = max(start, self._whole_from(sensor))
             self._wait_ms.pop(sensor.sensor_id, None)
             moved[sensor.sensor_id] = min(watermark, slot_start(start, sensor.event_resolution))
         self._watermarks |= moved
         return marks
+
+    async def _sound(self, sensor: Sensor, slots: Sequence[Slot]) -> Sequence[Slot]:
+        """Without means made of what the horizon left, between the sensor's beginning and it."""
+        whole_from = self._whole_from(sensor)
+        if not slots or slots[0].start >= whole_from:
+            return slots
+        began = await self._outbox.began(sensor.sensor_id) or _EVER
+        return [slot for slot in slots if slot.start >= whole_from or slot.start < began]
+
+    def _whole_from(self, sensor: Sensor) -> datetime:
+        """From when on all readings of a mean are still there."""
+        if self._horizon is None or not self._has_power(sensor):
+            return _EVER
+        return self._horizon + reach(sensor, self._channels())
 
     def _has_power(self, sensor: Sensor) -> bool:
         channels = self._channels()
@@ -194,7 +211,7 @@ class DueSlots:
         for sensor in group:
             window = (self._watermarks[sensor.sensor_id], end)
             due = due_slots(sensor, channels, samples, window, now, self._limits)
-            slots += due.slots
+            slots += await self._sound(sensor, due.slots)
             until[sensor.sensor_id] = due.until
         if not any(samples.values()):
             until |= await self._next_stretch(group, last + far, now)
@@ -235,6 +252,9 @@ class DueSlots:
         oldest_waiting = (await self._outbox.counts()).oldest_waiting
         if oldest_waiting is not None:
             needed.append(oldest_waiting)
+        fed = {key for sensor in sensors for key in keys(sensor)}
+        late = await self._buffer.late()  # what came in since this round began
+        needed += [moment for key, moment in late.items() if key in fed]
         far = max(reach(sensor, self._channels()) for sensor in sensors)
         keep = KEEP_FAULTY if self.faults else KEEP
         self._horizon = min(*needed, self._clock.wall_now() - keep) - far

@@ -7,7 +7,7 @@ it: every interval it asks when the value was last reported and says it again wh
 import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from edge.clock import Clock
@@ -158,6 +158,9 @@ class HomeAssistant:
                 uid, Device(FAMILY, uid, uid, "no longer in Home Assistant", DeviceState.DEAD)
             )
         return list(found.values())
+
+    async def offer_history(self, held_since: Mapping[str, datetime | None]) -> None:
+        await self._gaps.want_history(held_since)
 
     # --- one session ------------------------------------------------------------------------------
 

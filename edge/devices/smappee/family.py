@@ -7,7 +7,7 @@ days: after an outage of the box or of the line the whole gap is read.
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -132,12 +132,12 @@ class CloudSmappee:
         now = self._clock.wall_now()
         return [device for place in self._locations.values() for device in place.devices(now)]
 
-    def offer_history(self, channel_keys: Collection[str]) -> None:
+    async def offer_history(self, held_since: Mapping[str, datetime | None]) -> None:
         """Offer what the cloud has of these channels once more, at the next cycle."""
         if not self._settings.history:
             return
         for place in self._locations.values():
-            own = {key for key in channel_keys if key.startswith(f"{FAMILY}/{place.device}/")}
+            own = {key for key in held_since if key.startswith(f"{FAMILY}/{place.device}/")}
             if own:
                 place.read_until = None
             for key in own:

@@ -288,6 +288,43 @@ async def test_mapping_that_changes_is_picked_up_without_a_restart(box: Box) -> 
     assert [(s.sensor_id, s.value) for s in await box.waiting()] == [(1, 1.0), (8, 1000.0)]
 
 
+async def test_history_of_a_sensor_mapped_late_is_made_though_it_is_beyond_the_horizon(
+    box: Box,
+) -> None:
+    """Home Assistant's means of ten days, told after the box has fed a sensor from its own."""
+    box.sensors = [sensor(1, POWER)]
+    await box.measure(30)
+    await box.clock.advance(KEEP + timedelta(hours=6))
+    await box.measure(60)
+    for _ in range(3):  # slots leave, then readings do
+        await box.round()
+        await box.waiting()
+        await box.clock.advance(timedelta(hours=2))
+    days = timedelta(days=5)
+    rows = [NOON - days + n * MINUTE for n in range(12 * 60)]
+    await box.told(POWER, [(taken_at, 700.0) for taken_at in rows])
+    await box.round()
+    slots = await box.waiting()
+    assert [slot.start for slot in slots] == rows[::5]
+    assert {slot.value for slot in slots} == {0.7}
+    box.start()
+    await box.told(POWER, [(NOON - days / 2 + n * MINUTE, 800.0) for n in range(60)])
+    await box.round()
+    assert len(await box.waiting()) == 12
+
+
+async def test_late_mean_beyond_the_horizon_is_not_made_of_what_is_left(box: Box) -> None:
+    await box.measure(30)
+    await box.clock.advance(KEEP + timedelta(hours=6))
+    for _ in range(3):
+        await box.round()
+        await box.waiting()
+        await box.clock.advance(timedelta(hours=2))
+    await box.told(POWER, [(NOON + n * MINUTE, 1.0) for n in range(10)])
+    await box.round()
+    assert await box.waiting() == []
+
+
 async def test_sensor_that_cannot_be_fed_is_named_and_holds_nobody_up(box: Box) -> None:
     box.sensors = [sensor(4, POWER, "EUR"), sensor(1, POWER)]
     await box.measure(10)

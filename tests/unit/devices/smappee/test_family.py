@@ -256,12 +256,12 @@ async def test_history_is_offered_again_for_channels_mapped_later(house: House) 
     async with house.running(history="all") as family:
         await house.clock.pass_by(timedelta(seconds=20))
         house.intake.readings.clear()
-        family.offer_history([CONSUMPTION, "zwave/1/0/active_power/import"])
+        await family.offer_history({CONSUMPTION: None, "zwave/1/0/active_power/import": None})
         await house.clock.pass_by(timedelta(minutes=6))
         assert len(house.intake.values(CONSUMPTION)) > 14 * 280
         assert len(house.intake.values("solar")) < 5
         house.intake.readings.clear()
-        family.offer_history(["smappee/999/consumption/active_energy/import"])
+        await family.offer_history({"smappee/999/consumption/active_energy/import": None})
         await house.clock.pass_by(timedelta(minutes=6))
     assert len(house.intake.values(CONSUMPTION)) < 5
 
