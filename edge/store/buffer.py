@@ -31,6 +31,7 @@ from edge.store.readings import (
 )
 from edge.store.slots import OUTBOX
 from edge.store.transaction import Transaction
+from edge.supervise import until
 
 log = logging.getLogger(__name__)
 
@@ -42,6 +43,7 @@ PAGE_BYTES = 1024
 CHECKPOINT_PAGES = 128
 PENDING_MAX = 20_000  # readings that wait in memory while the card takes none: two hours of 30
 # series every 10 s, 4 MB
+MANY = 5_000  # that wait are committed at once: a family may tell a fortnight within a minute
 FORGET_EVERY = timedelta(minutes=20)  # each time touches pages all over the file
 ROOM_GROUPS = 16  # how many groups go at once when the file is full
 
@@ -75,6 +77,7 @@ class Buffer:
         self._readings = Readings(Boots())
         self._pending = _Pending(self._readings, clock)
         self._arrived = asyncio.Event()
+        self._many = asyncio.Event()
         self._fault: str | None = None
         self._forgot_before: datetime | None = None
 
@@ -109,14 +112,16 @@ class Buffer:
 
     def put(self, channel_key: str, taken_at: BoxTime | datetime, value: float) -> None:
         """Take one reading into memory. Never blocks; a full memory drops its oldest, counted."""
-        self._pending.put((channel_key, taken_at, value))
+        waiting = self._pending.put((channel_key, taken_at, value))
         self._arrived.set()
+        if waiting >= MANY and self._fault is None:
+            self._many.set()
 
     async def run(self) -> None:
         """Commit for ever; where commit_every is zero, each reading as it comes."""
         while True:
             if self._commit_every:
-                await self.clock.sleep(self._commit_every)
+                await until(self._many, self.clock.sleep(self._commit_every))
             else:
                 await self._arrived.wait()
             await self.note_time()
@@ -126,6 +131,7 @@ class Buffer:
         """Write what is pending and what the outbox changed. A card that takes nothing now is no
         error here: stats().problem says so, and everything waits for the next commit."""
         self._arrived.clear()
+        self._many.clear()
         try:
             await self.transaction.commit()
         except sqlite3.DatabaseError as fault:
@@ -239,12 +245,14 @@ class _Pending:
         self._since_ms: int | None = None
         self._writing_since_ms: int | None = None
 
-    def put(self, reading: _Put) -> None:
+    def put(self, reading: _Put) -> int:
+        """How many wait for a commit to begin."""
         with self._lock:
             if self._since_ms is None:
                 self._since_ms = self._clock.boottime_ms()
             self._waiting.append(reading)
             self._trim()
+            return len(self._waiting)
 
     def count(self) -> int:
         with self._lock:

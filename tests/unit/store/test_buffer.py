@@ -3,7 +3,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from edge.model import BoxTime, Sample
-from edge.store.buffer import FORGET_EVERY, PENDING_MAX
+from edge.store.buffer import FORGET_EVERY, MANY, PENDING_MAX
 from tests.house.fake_clock import FakeClock
 from tests.unit.store.conftest import Box
 
@@ -300,3 +300,20 @@ async def test_damaged_group_is_left_out_and_counted_and_harms_no_other(box: Box
     assert await values(box, "a") == [1, 2]
     assert await box.buffer.oldest(["a"]) == box.clock.wall_now() - 2 * MINUTE
     assert (await box.buffer.stats()).damaged_groups == 1
+
+
+async def test_flood_of_readings_is_committed_before_it_overflows_the_memory(box: Box) -> None:
+    """A family that tells what it has of a fortnight offers more than the memory holds."""
+    running = asyncio.create_task(box.buffer.run())
+    start = box.clock.wall_now() - timedelta(days=14)
+    for minute in range(PENDING_MAX + 2 * MANY):
+        box.buffer.put("smappee/1/a", start + timedelta(seconds=minute), 1.0)
+        if minute % 2000 == 0:
+            await asyncio.sleep(0)
+            while (await box.buffer.stats()).uncommitted > MANY + 2000:
+                pass
+    await box.buffer.commit()
+    running.cancel()
+    await asyncio.wait([running])
+    stats = await box.buffer.stats()
+    assert (stats.stored, stats.dropped_memory) == (PENDING_MAX + 2 * MANY, 0)
