@@ -43,6 +43,7 @@ from edge.store.buffer import Buffer
 from edge.store.commands import CommandTable
 from edge.store.database import Database
 from edge.store.outbox import Outbox
+from edge.store.prepare import prepare
 from edge.store.settings import Events, Settings, open_state
 from edge.supervise import Job, keep_running, prove_alive, tell_systemd
 from edge.uplink.account import Account
@@ -60,6 +61,7 @@ log = logging.getLogger(__name__)
 def main(config: Config) -> int:
     """Run the agent until it is told to stop; the exit code."""
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(name)s: %(message)s")
+    prepare(config.state_dir)
     asyncio.run(_until_stopped(config))
     return 0
 

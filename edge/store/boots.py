@@ -10,18 +10,16 @@ import sqlite3
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from sqlite_utils.migrations import Migrations
-
-from edge.store.database import Connection
+from edge.store.schema import Schema, Tables
 
 STEP_MIN_MS = 500  # less than this is the jitter of asking two clocks, not a step
 END_OF_BOOT_MS = 1 << 42
 
-BOOTS = Migrations("boots")
+BOOTS = Schema("boots")
 
 
-@BOOTS()
-def boots(db: Connection) -> None:
+@BOOTS.step
+def boots(db: Tables) -> None:
     db.table("boot").create({"boot": int, "boot_id": str}, pk="boot")
     db.table("clock_offset").create(
         {"id": int, "boot": int, "from_ms": int, "offset_ms": int}, pk="id"

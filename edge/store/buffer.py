@@ -144,9 +144,7 @@ class Buffer:
         """If the clock is trusted: this boot's readings have a time, those stored already too."""
         if self.clock.is_trusted():
             now_ms, wall_ms = self.clock.boottime_ms(), epoch_ms(self.clock.wall_now())
-            await self.transaction.change(
-                lambda db: self._readings.boots.note(db.conn, now_ms, wall_ms)
-            )
+            await self.transaction.change(lambda db: self._readings.boots.note(db, now_ms, wall_ms))
 
     def utc(self, moment: BoxTime) -> datetime | None:
         """Wall time of a moment on the box's clock, or None while that is not known."""
@@ -160,9 +158,7 @@ class Buffer:
 
         Cheapest for many keys and a few hours at once: it reads every group of that time.
         """
-        return await self.transaction.look(
-            lambda db: self._readings.samples(db.conn, keys, start, end)
-        )
+        return await self.transaction.look(lambda db: self._readings.samples(db, keys, start, end))
 
     async def oldest(
         self, keys: Collection[str] | None = None, since: datetime = EPOCH
@@ -170,21 +166,19 @@ class Buffer:
         """When the oldest committed reading of these keys since then was taken; keys that have none
         cost a look at every group."""
         since_ms = epoch_ms(since)
-        at_ms = await self.transaction.look(
-            lambda db: self._readings.oldest_ms(db.conn, keys, since_ms)
-        )
+        at_ms = await self.transaction.look(lambda db: self._readings.oldest_ms(db, keys, since_ms))
         return None if at_ms is None else utc(at_ms)
 
     async def late(self) -> dict[str, datetime]:
         """Per channel the earliest reading that was committed after an outbox watermark had passed
         its time. Stays until late_done()."""
-        marks = await self.transaction.look(lambda db: self._readings.late(db.conn))
+        marks = await self.transaction.look(lambda db: self._readings.late(db))
         return {key: utc(at_ms) for key, at_ms in marks.items()}
 
     async def late_done(self, marks: Mapping[str, datetime]) -> None:
         """The slots of these marks, as late() gave them, were made again (next commit)."""
         done = {key: epoch_ms(moment) for key, moment in marks.items()}
-        await self.transaction.change(lambda db: self._readings.late_done(db.conn, done))
+        await self.transaction.change(lambda db: self._readings.late_done(db, done))
 
     async def forget_before(self, horizon: datetime) -> int:
         """Release readings older than horizon (next commit); return how many. Call it often: it
@@ -194,7 +188,7 @@ class Buffer:
             return 0
         self._forgot_before = horizon
         return await self.transaction.change(
-            lambda db: self._readings.forget_before(db.conn, epoch_ms(horizon))
+            lambda db: self._readings.forget_before(db, epoch_ms(horizon))
         )
 
     async def stats(self) -> BufferStats:
@@ -210,7 +204,7 @@ class Buffer:
         self._readings.late_before_ms = max(self._readings.late_before_ms, moment_ms)
 
     def _stats(self, db: Connection) -> BufferStats:
-        readings, pending, conn = self._readings, self._pending, db.conn
+        readings, pending, conn = self._readings, self._pending, db
         page_bytes = conn.execute("PRAGMA page_size").fetchone()[0]
         oldest_ms = readings.oldest_ms(conn, None)
         return BufferStats(
@@ -264,8 +258,8 @@ class _Pending:
         return None if since_ms is None else (self._clock.boottime_ms() - since_ms) * MILLISECOND
 
     def load(self, db: Connection) -> None:
-        self._readings.boots.load(db.conn, self._boot_id)
-        self._readings.load(db.conn)
+        self._readings.boots.load(db, self._boot_id)
+        self._readings.load(db)
         with self._lock:
             self._waiting[:0] = self._writing
             self._writing = []
@@ -280,7 +274,7 @@ class _Pending:
             if self._writing_since_ms is None:
                 self._writing_since_ms = self._since_ms
             self._since_ms = None
-        self._readings.add(db.conn, self._writing)
+        self._readings.add(db, self._writing)
 
     def committed(self) -> None:
         self._readings.committed()
@@ -290,9 +284,9 @@ class _Pending:
             self._writing_since_ms = None
 
     def make_room(self, db: Connection) -> int:
-        lost = self._readings.forget_oldest(db.conn, ROOM_GROUPS)
+        lost = self._readings.forget_oldest(db, ROOM_GROUPS)
         if lost:
-            count_up(db.conn, "dropped_full", lost)
+            count_up(db, "dropped_full", lost)
         return lost
 
     def _trim(self) -> None:

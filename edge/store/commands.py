@@ -8,22 +8,21 @@ import sqlite3
 from collections.abc import Mapping
 from typing import Any
 
-from sqlite_utils.migrations import Migrations
-
 from edge.errors import EdgeError, StoreBroken
 from edge.store.database import Connection, Database
+from edge.store.schema import Schema, Tables
 
 COMMANDS_MAX = 2_000  # for the page's history; open ones are never dropped
 
-COMMANDS = Migrations("commands")
+COMMANDS = Schema("commands")
 
 
 class NotKept(EdgeError):
     """The card did not take it: what was to be written would not survive a power cut."""
 
 
-@COMMANDS()
-def commands(db: Connection) -> None:
+@COMMANDS.step
+def commands(db: Tables) -> None:
     db.table("command").create(
         {"command_id": int, "device_key": str, "is_open": int, "content": str}, pk="command_id"
     )
@@ -45,18 +44,22 @@ class CommandTable:
 
         Raises NotKept; then it stands nowhere.
         """
-        row = {"device_key": device_key, "is_open": 1, "content": json.dumps(content)}
+        row = (device_key, 1, json.dumps(content))
 
         def write(db: Connection) -> int:
             number = db.execute("SELECT coalesce(max(command_id), 0) + 1 FROM command").fetchone()
-            db.table("command").insert(row | {"command_id": number[0]}, pk="command_id")
+            query = (
+                "INSERT INTO command (command_id, device_key, is_open, content) VALUES (?, ?, ?, ?)"
+            )
+            db.execute(query, (number[0], *row))
             query = "DELETE FROM command WHERE NOT is_open AND command_id <= ?"
             db.execute(query, [number[0] - COMMANDS_MAX])
             return int(number[0])
 
         number: int = await self._kept(write)
         if self._database.is_standing_in:
-            await self._kept(lambda db: db.table("command").delete(number))
+            query = "DELETE FROM command WHERE command_id = ?"
+            await self._kept(lambda db: db.execute(query, [number]))
             raise NotKept("the card can't be written; nothing is switched before it can")
         return number
 

@@ -18,12 +18,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Concatenate
 
-import sqlite_utils
-from sqlite_utils.migrations import Migrations
-
 from edge.errors import StoreBroken
 from edge.store import damage
 from edge.store.ballast import Ballast
+from edge.store.schema import Schema
 
 log = logging.getLogger(__name__)
 
@@ -31,7 +29,7 @@ BUSY_MAX_S = 10.0  # an agent that is just leaving still holds the file
 STAND_IN_BYTES_MAX = 16 << 20  # what a Pi with 512 MB can spare while its card is read-only
 WAL_BYTES_MAX = 256 << 10  # a small log that is used again costs the card less than a long one
 
-type Connection = sqlite_utils.Database
+type Connection = sqlite3.Connection
 type Work[**P, T] = Callable[Concatenate[Connection, P], T]
 
 
@@ -55,7 +53,7 @@ class Database:
         self.problem: str | None = None  # the sentence for the health page
         self.started_anew = False  # damage, and nothing could be brought back
         self._layout = layout
-        self._migrations: list[Migrations] = []
+        self._schemas: list[Schema] = []
         self._listeners: list[Callable[[Connection], None]] = []
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=path.stem)
         self._db: Connection | None = None
@@ -68,14 +66,14 @@ class Database:
     async def open(
         cls,
         path: Path,
-        *migrations: Migrations,
+        *schemas: Schema,
         layout: Layout,
         busy_max_s: float = BUSY_MAX_S,
     ) -> "Database":
         """Raises StoreBroken only where nothing helps: another process holds the file."""
         database = cls(path, layout)
         database._busy_max_s = busy_max_s
-        database._migrations += migrations
+        database._schemas += schemas
         try:
             await database._in_thread(database._start)
         except BaseException:
@@ -83,13 +81,13 @@ class Database:
             raise
         return database
 
-    async def migrate(self, *migrations: Migrations) -> None:
+    async def migrate(self, *schemas: Schema) -> None:
         """Add the tables of another part of the room; not while a transaction is open."""
 
         def add(db: Connection) -> None:
-            for some in migrations:
-                self._bring_up_to_date(db, some)
-                self._migrations.append(some)
+            for schema in schemas:
+                self._bring_up_to_date(db, schema)
+                self._schemas.append(schema)
 
         await self.run(add)
 
@@ -113,7 +111,8 @@ class Database:
         """run() in a transaction: all of it is on the card when this returns, or none of it."""
 
         def transaction(db: Connection) -> T:
-            with db.atomic():
+            with db:  # commits, or takes all of it back
+                db.execute("BEGIN")
                 return work(db, *args, **kwargs)
 
         return await self.run(transaction)
@@ -121,7 +120,7 @@ class Database:
     async def save_good_copy(self) -> None:
         """Keep what stands in the file now as the copy to go back to after damage."""
         if not self._standing_in:
-            await self._in_thread(lambda: damage.save_good_copy(self._connection.conn, self.path))
+            await self._in_thread(lambda: damage.save_good_copy(self._connection, self.path))
 
     async def close(self) -> None:
         """Leave the file; work that was not committed is gone."""
@@ -154,7 +153,7 @@ class Database:
     def bound_to_card(self) -> bool:
         """After SQLITE_FULL: if it is the card that is full, let the file live in the pages it has
         until there is space again; False if the file itself is at its bound."""
-        connection = self._connection.conn
+        connection = self._connection
         pages, pages_max = (
             connection.execute(f"PRAGMA {name}").fetchone()[0]
             for name in ("page_count", "max_page_count")
@@ -175,7 +174,7 @@ class Database:
         """Undo bound_to_card() once there is space for the ballast."""
         if self.full_card is not None and self._ballast.take():
             self.full_card = None
-            self._bind(self._connection.conn)
+            self._bind(self._connection)
 
     @property
     def _connection(self) -> Connection:
@@ -207,7 +206,7 @@ class Database:
         self._adopt(sqlite3.connect(self.path, timeout=self._busy_max_s, isolation_level=None))
 
     def _adopt(self, connection: sqlite3.Connection) -> None:
-        self._db = db = sqlite_utils.Database(connection, execute_plugins=False)
+        self._db = connection
         for pragma in (
             "locking_mode=exclusive",  # no shared memory file: one process, one connection
             "journal_mode=wal",
@@ -222,15 +221,15 @@ class Database:
         self._bind(connection)
         connection.execute("BEGIN IMMEDIATE")  # finds a read-only card now
         connection.execute("ROLLBACK")
-        for migrations in self._migrations:
-            self._bring_up_to_date(db, migrations)
-        self._tell(db)
+        for schema in self._schemas:
+            self._bring_up_to_date(connection, schema)
+        self._tell(connection)
 
-    def _bring_up_to_date(self, db: Connection, migrations: Migrations) -> None:
+    def _bring_up_to_date(self, db: Connection, schema: Schema) -> None:
         """Additive only, and what a newer release added is left alone. A step that fails leaves
         nothing behind and takes only those parts down that need it, never the box."""
         try:
-            migrations.apply(db)
+            schema.bring_up_to_date(db)
         except sqlite3.OperationalError as fault:
             if damage.kind_of(fault) is not damage.Kind.SOUND:
                 raise
@@ -247,9 +246,9 @@ class Database:
             load(db)
 
     def _roll_back(self) -> None:
-        if self._db is not None and self._db.conn.in_transaction:
+        if self._db is not None and self._db.in_transaction:
             with contextlib.suppress(sqlite3.Error):
-                self._db.conn.execute("ROLLBACK")
+                self._db.execute("ROLLBACK")
 
     def _replace(self, fault: sqlite3.Error) -> bool:
         """Put something usable in the place of a file that failed; False if the file is sound."""
@@ -283,7 +282,7 @@ class Database:
         """Go on in memory with what the card holds, if that can be read and is not too much."""
         memory = sqlite3.connect(":memory:", isolation_level=None)
         memory.execute(f"PRAGMA page_size={self._layout.page_bytes}")
-        copied = self._db is not None and _copy(self._db.conn, memory)
+        copied = self._db is not None and _copy(self._db, memory)
         self._leave()
         copied = copied or self._copy_card(memory)
         self._standing_in = True
@@ -313,7 +312,7 @@ class Database:
     def _leave(self) -> None:
         if self._db is not None:
             with contextlib.suppress(sqlite3.Error):
-                self._db.conn.close()
+                self._db.close()
             self._db = None
 
 

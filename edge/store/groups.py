@@ -10,10 +10,8 @@ import sqlite3
 from collections.abc import Container, Iterable, Iterator, Set
 from itertools import groupby
 
-from sqlite_utils.migrations import Migrations
-
-from edge.store.database import Connection
 from edge.store.packing import DamagedGroup, Point, pack, series_in, unpack
+from edge.store.schema import Schema, Tables
 
 log = logging.getLogger(__name__)
 
@@ -21,12 +19,13 @@ _REGION_BITS = 42  # milliseconds up to the year 2109; above them 2 million boot
 _TIME_MASK = (1 << _REGION_BITS) - 1
 
 
-def add_table(migrations: Migrations, name: str) -> None:
-    """Let migrations create a table of groups."""
+def add_table(schema: Schema, name: str) -> None:
+    """Let a schema create a table of groups."""
 
-    @migrations(name=name)
-    def groups(db: Connection) -> None:
+    def groups(db: Tables) -> None:
         db.table(name).create({"id": int, "points": int, "data": bytes}, pk="id")
+
+    schema.add(name, groups)
 
 
 class Groups:

@@ -50,9 +50,7 @@ class Outbox:
         too. Offered after the next commit. A slot that is known with this value is ignored, with
         another it is corrected. One that is not a number is set aside at once."""
         now_ms = epoch_ms(self._clock.wall_now())
-        await self._transaction.change(
-            lambda db: self._slots.enqueue(db.conn, slots, until, now_ms)
-        )
+        await self._transaction.change(lambda db: self._slots.enqueue(db, slots, until, now_ms))
 
     async def watermark(self, sensor_id: int) -> datetime | None:
         """Up to where the slots of a sensor were made."""
@@ -72,23 +70,23 @@ class Outbox:
         oldest. A correction waits until what it corrects is settled."""
         fresh_ms = epoch_ms(now - FRESH)
         return await self._transaction.look(
-            lambda db: self._slots.next_batch(db.conn, limit, fresh_ms, skip)
+            lambda db: self._slots.next_batch(db, limit, fresh_ms, skip)
         )
 
     async def posted(self, row_ids: Collection[int], job: str | None = None) -> None:
         """These were offered at this moment; with a job the server has yet to say how it ended."""
         at_ms = epoch_ms(self._clock.wall_now())
-        await self._transaction.change(lambda db: self._slots.posted(db.conn, row_ids, at_ms, job))
+        await self._transaction.change(lambda db: self._slots.posted(db, row_ids, at_ms, job))
 
     async def settle(self, verdicts: Mapping[int, tuple[Verdict, str]]) -> None:
         """Give slots their verdict, with the reason where it is not ACCEPT."""
-        await self._transaction.change(lambda db: self._slots.settle(db.conn, verdicts))
+        await self._transaction.change(lambda db: self._slots.settle(db, verdicts))
 
     async def jobs_open(self) -> dict[str, list[OutboxSlot]]:
         """Slots that are in a job of the server, by job."""
         jobs: dict[str, list[OutboxSlot]] = {}
         for slot in await self._transaction.look(
-            lambda db: self._slots.select(db.conn, "state = ? ORDER BY row_id", SlotState.IN_JOB)
+            lambda db: self._slots.select(db, "state = ? ORDER BY row_id", SlotState.IN_JOB)
         ):
             jobs.setdefault(slot.job or "", []).append(slot)
         return jobs
@@ -96,15 +94,13 @@ class Outbox:
     async def history(self, sensor_id: int, start: datetime, end: datetime) -> list[Slot]:
         """Accepted slots that begin in [start, end), by time; reaches back two days."""
         bounds = epoch_ms(start), epoch_ms(end)
-        return await self._transaction.look(
-            lambda db: self._slots.history(db.conn, sensor_id, *bounds)
-        )
+        return await self._transaction.look(lambda db: self._slots.history(db, sensor_id, *bounds))
 
     async def rejected(self, limit: int) -> list[OutboxSlot]:
         """Slots that were set aside, the newest first."""
         where = "state = ? ORDER BY row_id DESC LIMIT ?"
         return await self._transaction.look(
-            lambda db: self._slots.select(db.conn, where, SlotState.REJECTED, limit)
+            lambda db: self._slots.select(db, where, SlotState.REJECTED, limit)
         )
 
     async def counts(self) -> OutboxCounts:
@@ -114,9 +110,9 @@ class Outbox:
             return OutboxCounts(
                 waiting=states.get(SlotState.WAITING, 0),
                 in_jobs=states.get(SlotState.IN_JOB, 0),
-                accepted_total=total(db.conn, "accepted"),
-                rejected_total=total(db.conn, "rejected"),
-                dropped_total=total(db.conn, "dropped_slots"),
+                accepted_total=total(db, "accepted"),
+                rejected_total=total(db, "rejected"),
+                dropped_total=total(db, "dropped_slots"),
                 oldest_waiting=None if oldest is None else utc(start_ms_of(oldest)),
             )
 

@@ -9,27 +9,25 @@ import sqlite3
 from collections.abc import Collection, Iterable
 from datetime import UTC, datetime
 
-from sqlite_utils.migrations import Migrations
-
 from edge.clock import MILLISECOND
 from edge.model import BoxTime, Sample
 from edge.store.boots import END_OF_BOOT_MS, Boots
-from edge.store.database import Connection
 from edge.store.groups import Groups, add_table
 from edge.store.packing import Point
+from edge.store.schema import Schema, Tables
 
 EPOCH = datetime.fromtimestamp(0, UTC)
 BOX_SPAN_MS = 600_000
 SOURCE_SPAN_MS = 300_000  # short, because a group is written anew with each reading that joins it
 SOURCE = 0  # the region of readings with their source's time
 
-READINGS = Migrations("readings")
+READINGS = Schema("readings")
 add_table(READINGS, "box_group")
 add_table(READINGS, "source_group")
 
 
-@READINGS()
-def series(db: Connection) -> None:
+@READINGS.step
+def series(db: Tables) -> None:
     db.table("series").create({"series": int, "channel_key": str}, pk="series")
     db.table("late").create({"series": int, "earliest_ms": int}, pk="series")
     db.table("counter").create({"name": str, "total": int}, pk="name")

@@ -11,11 +11,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from sqlite_utils.migrations import Migrations
-
 from edge.clock import Clock
 from edge.store.database import Connection, Database, Layout
 from edge.store.readings import epoch_ms, utc
+from edge.store.schema import Schema, Tables
 
 EVENTS_MAX = 1_000
 STATE_BYTES_MAX = 8 << 20
@@ -23,11 +22,11 @@ _LOST = "lost"
 
 type JSON = bool | int | float | str | list[JSON] | dict[str, JSON] | None
 
-STATE = Migrations("state")
+STATE = Schema("state")
 
 
-@STATE()
-def state(db: Connection) -> None:
+@STATE.step
+def state(db: Tables) -> None:
     db.table("document").create({"name": str, "content": str}, pk="name")
     db.table("event").create(
         {"id": int, "at_ms": int, "kind": str, "text": str, "detail": str}, pk="id"
@@ -75,15 +74,15 @@ class Settings:
         """Keep value; it is on the card when this returns. Writes nothing where nothing changed."""
         if value == await self.get(name):
             return
-        row = {"name": name, "content": json.dumps(value)}
-        await self._database.atomically(lambda db: db.table("document").upsert(row, pk="name"))
+        query = "INSERT OR REPLACE INTO document (name, content) VALUES (?, ?)"
+        row = (name, json.dumps(value))
+        await self._database.atomically(lambda db: db.execute(query, row))
         await self._database.save_good_copy()
 
     async def delete(self, name: str) -> None:
         """Forget the document; it need not exist."""
-        await self._database.atomically(
-            lambda db: db.table("document").delete_where("name = ?", [name])
-        )
+        query = "DELETE FROM document WHERE name = ?"
+        await self._database.atomically(lambda db: db.execute(query, [name]))
         await self._database.save_good_copy()
 
     async def names(self) -> list[str]:

@@ -13,14 +13,13 @@ from datetime import datetime, timedelta
 from enum import IntEnum, StrEnum
 from typing import NamedTuple
 
-from sqlite_utils.migrations import Migrations
-
 from edge.clock import MILLISECOND
 from edge.model import Slot
 from edge.store.database import Connection
 from edge.store.groups import Groups, add_table
 from edge.store.packing import Point
 from edge.store.readings import count_up, epoch_ms, utc
+from edge.store.schema import Schema, Tables
 
 HISTORY = timedelta(hours=48)  # for charts, and to know a repeated value from a correction
 HISTORY_SPAN_MS = 3_600_000
@@ -29,12 +28,12 @@ _ROOM_ROWS = 200
 _FEED_BITS, _VERSION_BITS = 12, 9  # 4096 sensors in the life of a file, 512 corrections of a slot
 _VERSIONS = 1 << _VERSION_BITS
 
-OUTBOX = Migrations("outbox")
+OUTBOX = Schema("outbox")
 add_table(OUTBOX, "settled_group")
 
 
-@OUTBOX()
-def outbox(db: Connection) -> None:
+@OUTBOX.step
+def outbox(db: Tables) -> None:
     db.table("feed").create(
         {"feed": int, "sensor_id": int, "resolution_ms": int, "watermark_ms": int}, pk="feed"
     )
@@ -123,25 +122,25 @@ class Slots:
 
     def before_commit(self, db: Connection) -> None:
         points = [Point(feed, at_ms, value) for (feed, at_ms), value in self._accepted.items()]
-        self._settled.merge(db.conn, points)
+        self._settled.merge(db, points)
         if points:
-            self._settled.forget(db.conn, 0, self._history_from_ms() - HISTORY_SPAN_MS)
+            self._settled.forget(db, 0, self._history_from_ms() - HISTORY_SPAN_MS)
 
     def committed(self) -> None:
         self._accepted.clear()
         self._uncommitted.clear()
 
     def make_room(self, db: Connection) -> int:
-        if lost := self._settled.forget_oldest(db.conn, 0, 1):
+        if lost := self._settled.forget_oldest(db, 0, 1):
             return lost
         for state, name in ((SlotState.REJECTED, None), (SlotState.WAITING, "dropped_slots")):
-            rows = db.conn.execute(
+            rows = db.execute(
                 "DELETE FROM slot WHERE row_id IN"
                 " (SELECT row_id FROM slot WHERE state = ? ORDER BY row_id LIMIT ?)",
                 [state, _ROOM_ROWS],
             ).rowcount
             if rows and name:
-                count_up(db.conn, name, rows)
+                count_up(db, name, rows)
             if rows:
                 return rows
         return 0

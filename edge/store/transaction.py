@@ -93,13 +93,13 @@ class Transaction:
     def _write(self, db: Connection) -> None:
         for guest in self._guests:
             guest.before_commit(db)
-        db.conn.execute("COMMIT")
+        db.execute("COMMIT")
 
     def _begin(self, db: Connection) -> None:
         """Open the transaction, with what an earlier one could not bring onto the card."""
-        if db.conn.in_transaction:
+        if db.in_transaction:
             return
-        db.conn.execute("BEGIN IMMEDIATE")
+        db.execute("BEGIN IMMEDIATE")
         for _ in range(self._rounds):
             if not any(guest.make_room(db) for guest in self._guests):
                 break

@@ -263,7 +263,7 @@ class Story:
         await self.kill()  # a card that was read-only is used again after a restart
 
     async def _lock_card(self) -> None:
-        await self.state.run(lambda db: db.conn.execute("PRAGMA query_only = ON"))
+        await self.state.run(lambda db: db.execute("PRAGMA query_only = ON"))
 
     async def end(self) -> None:
         """Everything is well again and nobody asks anything: so it must be back, and stay so."""

@@ -48,7 +48,7 @@ def _on_card(path: Path) -> int:
 
 
 async def test_nothing_is_switched_off_when_the_card_takes_no_intent(box: Box) -> None:
-    await box.state.run(lambda db: db.conn.execute("PRAGMA query_only = ON"))
+    await box.state.run(lambda db: db.execute("PRAGMA query_only = ON"))
     box.ask(Origin.LIMIT, 0, 30 * MINUTE)
     with pytest.raises(NotKept):
         await box.step()
@@ -58,7 +58,7 @@ async def test_nothing_is_switched_off_when_the_card_takes_no_intent(box: Box) -
 async def test_device_comes_back_on_time_when_the_card_takes_nothing(box: Box) -> None:
     box.ask(Origin.LIMIT, 0, 30 * MINUTE)
     await box.live(MINUTE)
-    await box.state.run(lambda db: db.conn.execute("PRAGMA query_only = ON"))
+    await box.state.run(lambda db: db.execute("PRAGMA query_only = ON"))
     await box.live(29 * MINUTE)
     assert box.relay.on
     assert box.carry_out.held() == {}

@@ -5,8 +5,6 @@ it and how to mend it. Z-Wave's, which needs the real driver, runs in tests/flow
 """
 
 import asyncio
-import subprocess
-import sys
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -336,17 +334,3 @@ def test_labels_of_a_familys_fields_have_words(family: str) -> None:
         for field in load(family).fields:
             assert words.knows(field.label), field.label
             assert all(words.knows(f"{field.label}.{choice}") for choice in field.choices)
-
-
-def test_nothing_is_loaded_for_a_family_that_is_not_used() -> None:
-    """In a process of its own: neither the agent nor the page's questions bring a library."""
-    libraries = "smappy requests zwave_js_server edge.devices.smappee.family edge.devices.p1"
-    asked = (
-        "import sys, edge.agent\n"
-        f"assert not [m for m in '{libraries}'.split() if m in sys.modules]\n"
-        "from edge.devices import FAMILIES, load\n"
-        "for name in FAMILIES: load(name).fields\n"
-        "print([m for m in 'smappy requests serial'.split() if m in sys.modules])"
-    )
-    said = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, check=True)
-    assert said.stdout.strip() == "[]"

@@ -5,27 +5,27 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from sqlite_utils.migrations import Migrations
 
 from edge.errors import StoreBroken
 from edge.store.damage import ASIDE_MAX
 from edge.store.database import Connection, Database, Layout
+from edge.store.schema import Schema, Tables
 
 PLAIN, PRECIOUS = Layout(), Layout(good_copy=True)
-NOTES = Migrations("notes")
+NOTES = Schema("notes")
 
 
-@NOTES()
-def notes(db: Connection) -> None:
+@NOTES.step
+def notes(db: Tables) -> None:
     db.table("note").create({"id": int, "text": str}, pk="id")
 
 
-async def open_notes(path: Path, layout: Layout = PLAIN, *more: Migrations) -> Database:
+async def open_notes(path: Path, layout: Layout = PLAIN, *more: Schema) -> Database:
     return await Database.open(path, NOTES, *more, layout=layout)
 
 
 async def write(database: Database, text: str) -> None:
-    await database.atomically(lambda db: db.table("note").insert({"text": text}))
+    await database.atomically(lambda db: db.execute("INSERT INTO note (text) VALUES (?)", [text]))
 
 
 async def read(database: Database) -> list[str]:
@@ -157,17 +157,19 @@ async def test_only_the_newest_damaged_files_are_kept(folder: Path) -> None:
 
 
 async def test_file_of_a_newer_release_is_no_damage_and_stays_whole(folder: Path) -> None:
-    newer = Migrations("notes")
-    newer()(notes)
+    newer = Schema("notes")
+    newer.step(notes)
 
-    @newer()
-    def colour(db: Connection) -> None:
+    @newer.step
+    def colour(db: Tables) -> None:
         db.table("note").add_column("colour", str)
         db.table("shelf").create({"id": int}, pk="id")
 
     path = folder / "a.db"
     database = await Database.open(path, newer, layout=PLAIN)
-    await database.atomically(lambda db: db.table("note").insert({"text": "a", "colour": "red"}))
+    await database.atomically(
+        lambda db: db.execute("INSERT INTO note (text, colour) VALUES ('a', 'red')")
+    )
     await database.close()
     older = await open_notes(path)
     await write(older, "b")
@@ -180,16 +182,17 @@ async def test_file_of_a_newer_release_is_no_damage_and_stays_whole(folder: Path
 
 async def test_failed_migration_leaves_no_half_and_the_box_runs(folder: Path) -> None:
     path = await written(folder / "a.db")
-    broken = Migrations("broken")
+    broken = Schema("broken")
 
-    @broken()
-    def half(db: Connection) -> None:
+    @broken.step
+    def half(db: Tables) -> None:
         db.table("half").create({"id": int}, pk="id")
         db.execute("INSERT INTO nowhere VALUES (1)")
 
     database = await open_notes(path, PLAIN, broken)
     assert database.problem is not None
-    assert await database.run(lambda db: "half" in db.table_names()) is False
+    named_half = "SELECT 1 FROM sqlite_master WHERE name = 'half'"
+    assert await database.run(lambda db: db.execute(named_half).fetchone()) is None
     assert len(await read(database)) == 100
     await database.close()
 
@@ -232,7 +235,7 @@ async def test_transaction_that_fails_leaves_nothing(folder: Path) -> None:
     database = await open_notes(folder / "a.db")
 
     def half(db: Connection) -> None:
-        db.table("note").insert_all({"text": str(number)} for number in range(1_000))
+        db.executemany("INSERT INTO note (text) VALUES (?)", [[str(n)] for n in range(1_000)])
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):

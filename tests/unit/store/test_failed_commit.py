@@ -21,7 +21,7 @@ async def refuse_commits(box: Box, *, refuse: bool) -> None:
         return sqlite3.SQLITE_DENY if is_commit else sqlite3.SQLITE_OK
 
     def set_judge(db: Connection) -> None:
-        db.conn.set_authorizer(judge if refuse else None)
+        db.set_authorizer(judge if refuse else None)
 
     await box.buffer.transaction.database.run(set_judge)
 

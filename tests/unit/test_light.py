@@ -1,0 +1,28 @@
+"""What the resident process must not carry: each of these libraries costs megabytes for ever."""
+
+import subprocess
+import sys
+
+# What adds tables, and the command line it brings: 4 MB. store/prepare.py
+TABLES = "sqlite_utils click pluggy dateutil tabulate"
+# The page's, and what no part of the agent has a use for.
+FOREIGN = "fastapi starlette uvicorn jinja2 multipart anyio h11 cryptography rich yaml unittest"
+# Those of families that are not in use, and of the families' own once one is.
+FAMILIES = "smappy requests urllib3 charset_normalizer zwave_js_server edge.devices.smappee.family"
+# What loads with the first need only.
+SELDOM = "serial multiprocessing xml tarfile sqlite3.dump concurrent.futures.process"
+
+IMPORTED = f"""
+import sys, edge.agent
+carried = [name for name in "{TABLES} {FOREIGN} {FAMILIES} {SELDOM}".split() if name in sys.modules]
+from edge.devices import FAMILIES, load
+for name in FAMILIES: load(name).fields
+print(*carried, *(name for name in "smappy requests serial".split() if name in sys.modules))
+"""
+
+
+def test_agent_carries_nothing_it_has_no_use_for() -> None:
+    """In a process of its own: neither the agent nor the page's questions bring a library."""
+    command = [sys.executable, "-c", IMPORTED]
+    said = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert said.stdout.split() == []
