@@ -52,8 +52,8 @@ def outbox(db: Tables) -> None:
     )
 
 
-@OUTBOX()
-def began(db: Connection) -> None:
+@OUTBOX.step
+def began(db: Tables) -> None:
     db.table("feed").add_column("began_ms", int)
 
 
