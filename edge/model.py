@@ -171,11 +171,12 @@ class Slot:
 
 
 class Origin(StrEnum):
-    """Who asks something of a device, the strongest first."""
+    """Who asks something of a device, the strongest first. The box itself only brings back."""
 
     HAND = "hand"
     LIMIT = "limit"
     SCHEDULE = "schedule"
+    BOX = "box"
 
 
 @dataclass(frozen=True, slots=True)

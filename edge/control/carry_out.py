@@ -90,6 +90,34 @@ class CarryOut:
                 back_ms = self._now_ms() - ago // _MILLISECOND
                 self._back_ms.setdefault(command.device_key, back_ms)
 
+    @property
+    def is_set_back(self) -> bool:
+        """Whether the newest commands were lost with the file: any device may be away."""
+        return self._ledger.is_set_back
+
+    def doubt(self, device: Controllable) -> None:
+        """Nobody knows any more whether this device was left away: bring it back to be sure."""
+        if (known := self._held.get(device.device_key)) is not None:
+            self._end(known, "memory_lost")
+            return
+        now, now_ms = self._clock.wall_now(), self._now_ms()
+        at_once = Deadline(self._clock.boot_id(), now_ms)
+        command = Command(
+            command_id=0,
+            device_key=device.device_key,
+            origin=Origin.BOX,
+            normal_on=device.normal_on,
+            issued=at_once,
+            issued_at=now,
+            deadline=at_once,
+            away_until=now,
+            hold_s=0,
+            stage=Stage.RETURNING,
+            outcome="memory_lost",
+        )
+        held = self._held[device.device_key] = _Held(self._ledger.numbered(command))
+        self._become(held, held.command)
+
     def held(self) -> dict[str, Command]:
         """The command each device that is away, or not yet seen back, is under."""
         return {key: held.command for key, held in self._held.items()}
@@ -173,14 +201,15 @@ class CarryOut:
     async def write_now(self) -> bool:
         """Whether everything known is on the card now."""
         while self._unwritten:
-            number, command = next(iter(self._unwritten.items()))
+            known = dict(self._unwritten)
             try:
-                await self._ledger.update(command)
+                await self._ledger.update(*known.values())
             except NotKept as problem:
                 self._health.alarm("commands", str(problem))
                 return False
-            if self._unwritten.get(number) is command:
-                del self._unwritten[number]
+            for number, command in known.items():
+                if self._unwritten.get(number) is command:
+                    del self._unwritten[number]
         self._health.clear("commands")
         return True
 

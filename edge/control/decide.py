@@ -98,6 +98,7 @@ WHY = {
     "over": "its time is over",
     "forbidden": "it may be switched no longer",
     "too_late": "the card was too slow; it was not switched",
+    "memory_lost": "the box's memory was damaged; it was brought back to be sure",
     "restarted_without_time": "the box restarted and did not know the time",
 }
 

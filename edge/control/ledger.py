@@ -10,7 +10,7 @@ from enum import StrEnum
 from typing import Any, NamedTuple
 
 from edge.model import Origin
-from edge.store.commands import CommandTable
+from edge.store.commands import CommandTable, Row
 
 _OPEN_MAX = 1000  # one per device
 
@@ -71,10 +71,19 @@ class Ledger:
         number = await self._table.add(command.device_key, _content(command))
         return replace(command, command_id=number)
 
-    async def update(self, command: Command) -> None:
-        """Write its stage, deadline and outcome."""
-        content = _content(command)
-        await self._table.change(command.command_id, content, is_open=command.is_open)
+    def numbered(self, command: Command) -> Command:
+        """A command that is written behind, with update(): one that only brings back."""
+        return replace(command, command_id=self._table.next_number())
+
+    @property
+    def is_set_back(self) -> bool:
+        """Whether the file was damaged and its last good copy knows older commands only; until
+        the first update()."""
+        return self._table.is_set_back
+
+    async def update(self, *commands: Command) -> None:
+        """Write stage, deadline and outcome of each, together."""
+        await self._table.change(*(_row(command) for command in commands))
 
     async def open_commands(self) -> list[Command]:
         """Every command that is not DONE or REFUSED, oldest first."""
@@ -85,6 +94,12 @@ class Ledger:
         """For the page, newest first."""
         rows = await self._table.rows(only_open=False, limit=limit)
         return [_command(number, content) for number, content in rows]
+
+
+def _row(command: Command) -> Row:
+    return Row.of(
+        command.command_id, command.device_key, _content(command), is_open=command.is_open
+    )
 
 
 def _content(command: Command) -> dict[str, Any]:

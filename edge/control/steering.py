@@ -88,6 +88,7 @@ class Steering:
         self._was_alive: dict[str, bool] = {}
         self._wake: dict[str, asyncio.Event] = {}
         self._changed = asyncio.Event()
+        self._has_doubted = False
 
     async def restore(self) -> None:
         """Know what was allowed and asked, and what an earlier life left away."""
@@ -110,6 +111,10 @@ class Steering:
             await self._carry_out.take_over()
         except NotKept as problem:
             self._health.alarm("commands", str(problem))
+        if self._carry_out.is_set_back and not self._has_doubted:
+            self._has_doubted = True
+            for each in self.devices().values():
+                self._carry_out.doubt(each)
         for key, command in self._carry_out.held().items():
             if command.origin is not Origin.HAND and command.stage is not Stage.RETURNING:
                 device = self._devices.get(key)

@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from enum import Enum, auto
 from pathlib import Path
 
+FILE_VERSION, COPY_VERSION = 1, 2  # user_version of a file, and of a good copy put in its place
 ASIDE_MAX = 2  # files kept for a look at what happened; more would fill the card
 _ASIDE = ".damaged-"
 _DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
@@ -69,7 +70,7 @@ def create(path: Path, page_bytes: int) -> None:
         db.execute(f"PRAGMA page_size={page_bytes}")
         db.execute("PRAGMA journal_mode=wal")
         db.execute("PRAGMA synchronous=full")
-        db.execute("PRAGMA user_version=1")
+        db.execute(f"PRAGMA user_version={FILE_VERSION}")
     new.chmod(0o600)
     _put_in_place(new, path)
 
@@ -102,6 +103,7 @@ def save_good_copy(db: sqlite3.Connection, path: Path) -> None:
     with contextlib.closing(sqlite3.connect(new)) as copy:
         db.backup(copy)
         copy.execute("PRAGMA journal_mode=delete")
+        copy.execute(f"PRAGMA user_version={COPY_VERSION}")  # it tells itself from the file
     new.chmod(0o600)
     _put_in_place(new, _good_copy_of(path))
 

@@ -348,3 +348,61 @@ async def test_device_that_is_not_heard_of_lapses_though_another_is(steered: Ste
     await steered.pass_time(MINUTE, heard=False)
     assert steered.relay.on
     assert steered.steering.silent_for() < 2 * MINUTE
+
+
+# --- the file of commands is lost -----------------------------------------------------------------
+
+
+async def test_device_whose_command_was_lost_with_the_file_is_brought_back(
+    steered: SteeredBox,
+) -> None:
+    """The good copy is older than the command: nobody knows that the box left the device off."""
+    steered.plan(Origin.LIMIT, 0, timedelta(0), timedelta(hours=1))
+    await steered.pass_time(MINUTE)
+    assert not steered.relay.on
+    await steered.crash()
+    _spoil(steered.path)
+    await steered.start()
+    await steered.pass_time(SECOND)
+    assert steered.relay.on
+    assert (await steered.last()).outcome == "memory_lost"
+    told = list(steered.relay.told)
+    await steered.restart()
+    await steered.pass_time(MINUTE, heard=False)
+    assert steered.relay.told == told
+
+
+async def test_lost_command_is_brought_back_even_where_the_card_takes_nothing(
+    steered: SteeredBox,
+) -> None:
+    steered.plan(Origin.LIMIT, 0, timedelta(0), timedelta(hours=1))
+    await steered.pass_time(MINUTE)
+    await steered.crash()
+    _spoil(steered.path)
+    await steered.start()
+    await steered.state.run(lambda db: db.execute("PRAGMA query_only = ON"))
+    await steered.pass_time(SECOND)
+    assert steered.relay.on
+
+
+async def test_old_command_of_the_good_copy_takes_no_device_away(steered: SteeredBox) -> None:
+    """Withdrawn since; the copy still has it open, with half an hour to go."""
+    steered.plan(Origin.LIMIT, 0, timedelta(0), timedelta(hours=1))
+    await steered.pass_time(MINUTE)
+    await steered.state.save_good_copy()
+    steered.tell(Plan(Origin.LIMIT, ()))
+    await steered.pass_time(MINUTE)
+    assert steered.relay.told == [False, True]
+    await steered.crash()
+    _spoil(steered.path)
+    await steered.start()
+    await steered.pass_time(30 * MINUTE)
+    assert False not in steered.relay.told[2:]
+    assert steered.relay.on
+    assert not steered.steering.anything_away()
+
+
+def _spoil(path: Path) -> None:
+    with path.open("r+b") as file:
+        file.seek(4096)
+        file.write(b"\xff" * 4096 * 4)
