@@ -43,6 +43,8 @@ class SystemClock:
     def __init__(self, floor: datetime, *, trust_always: bool = False) -> None:
         self._floor = floor
         self._trust_always = trust_always
+        boot_id = Path("/proc/sys/kernel/random/boot_id")
+        self._boot_id = boot_id.read_text(encoding="ascii").strip()
 
     def boottime_ms(self) -> int:
         return time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1_000_000
@@ -54,7 +56,7 @@ class SystemClock:
         return self._trust_always or (self.wall_now() >= self._floor and kernel_is_synchronised())
 
     def boot_id(self) -> str:
-        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+        return self._boot_id
 
     async def sleep(self, pause: timedelta) -> None:
         await asyncio.sleep(pause.total_seconds())

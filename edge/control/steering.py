@@ -8,7 +8,7 @@ clock is trusted; a hand's wish runs on CLOCK_BOOTTIME.
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Protocol
@@ -38,6 +38,7 @@ log = logging.getLogger(__name__)
 HAND_AT_DEVICE_HOLDS = timedelta(hours=2)  # then the box may act again; the page gives it back
 LOOK_MAX = timedelta(seconds=10)  # a clock that is set, or a hand at the device, shows by then
 LOOK_MIN = timedelta(milliseconds=10)
+LOOK_TOGETHER = timedelta(milliseconds=20)  # a look serves all that wake with the same interval
 CARD_PAUSE = timedelta(seconds=30)
 _DEVICES, _HANDS, _LEASE_S = "control", "hands", "lease_s"
 _MILLISECOND = timedelta(milliseconds=1)
@@ -89,6 +90,7 @@ class Steering:
         self._wake: dict[str, asyncio.Event] = {}
         self._changed = asyncio.Event()
         self._has_doubted = False
+        self._looked: tuple[float, dict[str, Device]] | None = None
 
     async def restore(self) -> None:
         """Know what was allowed and asked, and what an earlier life left away."""
@@ -135,10 +137,9 @@ class Steering:
 
     def devices(self) -> dict[str, Controllable]:
         """Every controllable device, its own timers as the device says now."""
-        timers = {device.key: device.own_timers for device in self._known()}
+        known = {device.key: device for device in self._known()}
         return {
-            key: with_timers(device, timers.get(key, device.own_timers))
-            for key, device in self._devices.items()
+            key: _with_its_timers(device, known.get(key)) for key, device in self._devices.items()
         }
 
     async def allow(self, device: Controllable) -> None:
@@ -234,15 +235,18 @@ class Steering:
 
     # --- one device -------------------------------------------------------------------------------
 
-    async def step(self, device_key: str) -> timedelta:
-        """Bring the device nearer to what is asked of it; how long it may then be left alone."""
-        device = self.devices().get(device_key)
+    async def step(self, device_key: str, known: Mapping[str, Device] | None = None) -> timedelta:
+        """Bring the device nearer to what is asked of it; how long it may then be left alone.
+        `known`: every device by key, where somebody has just looked."""
+        allowed = self._devices.get(device_key)
+        found = self._device(device_key) if known is None else known.get(device_key)
         try:
-            if device is None:
+            if allowed is None:
                 await self._carry_out.release(device_key, "forbidden")
                 return self._rest(device_key, None)
-            await self._observe(device)
-            decision = self._decide(device)
+            device = _with_its_timers(allowed, found)
+            await self._observe(device, found)
+            decision = self._decide(device, found)
             before = self._carry_out.held().get(device_key)
             await self._carry_out.step(device, decision)
             if self._carry_out.held().get(device_key) is not before:
@@ -274,19 +278,25 @@ class Steering:
         async def keep() -> None:
             while True:
                 wake.clear()
-                rest = await self.step(device_key)
+                rest = await self.step(device_key, self._look())
                 await until(wake, self._clock.sleep(rest))
 
         return keep
 
-    def _decide(self, device: Controllable) -> Decision:
+    def _look(self) -> Mapping[str, Device]:
+        """Every device by key. Those that wake at the same moment share one look."""
+        now_s = asyncio.get_running_loop().time()
+        if self._looked is None or now_s - self._looked[0] > LOOK_TOGETHER.total_seconds():
+            self._looked = (now_s, {device.key: device for device in self._known()})
+        return self._looked[1]
+
+    def _decide(self, device: Controllable, found: Device | None) -> Decision:
         key = device.device_key
         decision = decide(
             device, self.plans(key), self._carry_out.past(key), self._clock.wall_now()
         )
         if decision.away_until is None or key in self._carry_out.held():
             return decision
-        found = self._device(key)
         if found is not None and found.is_on is (not device.normal_on):
             # Somebody put it there: switching it once more would end in undoing what they did.
             return replace(decision, away_until=None, why="by_hand")
@@ -301,10 +311,9 @@ class Steering:
             rests.append(due_in)
         return max(min(rests), LOOK_MIN)
 
-    async def _observe(self, device: Controllable) -> None:
+    async def _observe(self, device: Controllable, found: Device | None) -> None:
         """See whether the device came back to life, or a hand at the device switched it."""
         key = device.device_key
-        found = self._device(key)
         alive = found is not None and found.state is DeviceState.ALIVE
         if alive and not self._was_alive.get(key, True):
             self._carry_out.try_now(key)
@@ -329,7 +338,7 @@ class Steering:
         return Steered(
             device=device,
             name=self._name(key),
-            decision=self._decide(device),
+            decision=self._decide(device, self._device(key)),
             command=self._carry_out.held().get(key),
             hand=self._hands.get(key) if Origin.HAND in plans else None,
             next_change=next_change(device, plans, past, now),
@@ -375,6 +384,11 @@ class Steering:
     def _name(self, device_key: str) -> str:
         found = self._device(device_key)
         return found.name if found and found.name else device_key
+
+
+def _with_its_timers(device: Controllable, found: Device | None) -> Controllable:
+    """Its own timers as the device says now; those it last said while nobody knows it."""
+    return device if found is None else with_timers(device, found.own_timers)
 
 
 def _hand_plan(device: Controllable, hand: Hand, now: datetime, left: timedelta) -> Plan:
