@@ -245,6 +245,12 @@ class Machine:
     def plug_the_stick(self) -> None:
         self._monitor(f"device_add {STICK_DEVICE}")
 
+    def unplug_network(self) -> None:
+        self._monitor("set_link lan off")
+
+    def plug_network(self) -> None:
+        self._monitor("set_link lan on")
+
     @contextlib.contextmanager
     def frozen(self) -> Iterator[None]:
         """The emulator stands still: its card is as a power cut at this moment leaves it."""
