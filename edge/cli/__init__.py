@@ -84,6 +84,9 @@ def _config_path(chosen: argparse.Namespace) -> Path | None:
 
 
 def _agent(chosen: argparse.Namespace) -> int:
+    from edge.certificates import import_aiohttp
+
+    import_aiohttp()  # before anything else does
     from edge.agent import main as agent_main
     from edge.config import load
 

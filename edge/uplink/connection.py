@@ -12,6 +12,7 @@ from datetime import timedelta
 import aiohttp
 
 from edge import __version__
+from edge.certificates import trust_for
 from edge.errors import Refused, Unreachable
 from edge.uplink.address import Address, Doorman
 from edge.uplink.remote import NotFlexMeasures
@@ -65,7 +66,10 @@ class Connection:
         self.address = address
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(
-                resolver=Doorman(address.reach), limit=4, use_dns_cache=False
+                resolver=Doorman(address.reach),
+                limit=4,
+                use_dns_cache=False,
+                ssl=trust_for(address.base),
             ),
             cookie_jar=aiohttp.DummyCookieJar(),
             timeout=aiohttp.ClientTimeout(

@@ -13,10 +13,14 @@ FAMILIES = "smappy requests urllib3 charset_normalizer zwave_js_server edge.devi
 SELDOM = "serial multiprocessing xml tarfile sqlite3.dump concurrent.futures.process"
 
 IMPORTED = f"""
-import sys, edge.agent
+import gc, ssl, sys
+from edge.certificates import import_aiohttp
+import_aiohttp()
+import edge.agent
 carried = [name for name in "{TABLES} {FOREIGN} {FAMILIES} {SELDOM}".split() if name in sys.modules]
 from edge.devices import FAMILIES, load
 for name in FAMILIES: load(name).fields
+carried += [c for o in gc.get_objects() if isinstance(o, ssl.SSLContext) for c in o.get_ca_certs()]
 print(*carried, *(name for name in "smappy requests serial".split() if name in sys.modules))
 """
 

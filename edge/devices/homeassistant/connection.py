@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 
 import aiohttp
 
+from edge.certificates import trust_for
 from edge.errors import ConfigFault, EdgeError, Malformed, Refused, Unreachable
 
 PORT = 8123
@@ -90,7 +91,10 @@ class Connection:
         try:
             async with asyncio.timeout(CONNECT_WITHIN_S):
                 self._socket = await self._http.ws_connect(
-                    url, heartbeat=HEARTBEAT_S, max_msg_size=MESSAGE_BYTES_MAX
+                    url,
+                    heartbeat=HEARTBEAT_S,
+                    max_msg_size=MESSAGE_BYTES_MAX,
+                    ssl=trust_for(url),
                 )
                 await self._socket.receive_json()
                 await self._socket.send_json({"type": "auth", "access_token": self._token})
