@@ -18,6 +18,7 @@ from aiohttp import web
 from edge import __version__
 from edge.agent_api.control_room import ControlRoom
 from edge.agent_api.door import answer, application, asked, serve
+from edge.agent_api.household_room import restore_zone
 from edge.agent_api.page_door import PageDoor, Parts
 from edge.agent_api.reset import forget_password_if_wished, wipe_if_wished
 from edge.agent_api.status import StatusDesk
@@ -198,6 +199,8 @@ class Agent:
                 outbox,
                 self.desk,
                 control,
+                self.steering.anything_away,
+                self.steering.move_to,
                 end,
             )
         )
@@ -240,6 +243,7 @@ class Agent:
             await _identity(settings),
             end,
         )
+        await restore_zone(settings)
         await agent.intake.restore()
         await agent.account.restore()
         await agent.steering.restore()

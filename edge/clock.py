@@ -7,6 +7,7 @@ sets; wall time counts only once it is trusted. Tests hand in a clock of their o
 
 import asyncio
 import ctypes
+import os
 import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -60,6 +61,18 @@ class SystemClock:
 
     async def sleep(self, pause: timedelta) -> None:
         await asyncio.sleep(pause.total_seconds())
+
+
+def own_zone() -> str:
+    """The time zone of the house: as somebody chose it, else as the machine is set to."""
+    _, _, machine = str(Path("/etc/localtime").resolve()).partition("/zoneinfo/")
+    return os.environ.get("TZ", "").removeprefix(":") or machine or "UTC"
+
+
+def use_zone(zone: str) -> None:
+    """Let "local" mean this zone from now on, in this process."""
+    os.environ["TZ"] = zone
+    time.tzset()
 
 
 def kernel_is_synchronised() -> bool:

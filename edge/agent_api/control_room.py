@@ -2,13 +2,12 @@
 
 from collections.abc import Iterator
 from datetime import datetime, time, timedelta
-from pathlib import Path
 
 from aiohttp import web
 
 from edge.agent_api.door import answer, asked
 from edge.agent_api.names import display_names
-from edge.clock import Clock
+from edge.clock import Clock, own_zone
 from edge.contract import ControlStatus, Done, SteeredStatus
 from edge.contract.control import (
     CommandView,
@@ -107,7 +106,7 @@ class ControlRoom:
                 ],
                 schedule_age_s=silent_s if steered and self._account.paired else None,
                 lease_min=int(self._steering.lease / _MINUTE),
-                notes=list(self._schedules.notes.values()),
+                notes=[n for key, n in self._schedules.notes.items() if key not in steered],
                 triggers=_triggers(self._schedules.wish),
             )
         )
@@ -234,7 +233,15 @@ class ControlRoom:
             ],
             normal_on=device.normal_on,
             off_power_w=device.off_power_w,
+            hand_left_s=self._left_s(status.hand_until) if status else None,
+            hand_at_device=status is not None and status.hand_at_device,
+            note=self._schedules.notes.get(key, ""),
         )
+
+    def _left_s(self, until: datetime | None) -> float | None:
+        if until is None:
+            return None
+        return max(0.0, (until - self._clock.wall_now()).total_seconds())
 
     def _power_w(self, key: str) -> float | None:
         for channel in self._intake.channels().values():
@@ -324,16 +331,10 @@ def _controllable(key: str, wanted: ControlRequest) -> Controllable:
             (time.fromisoformat(each.start), time.fromisoformat(each.end))
             for each in wanted.left_alone
         ),
-        timezone=wanted.timezone or _own_zone(),
+        timezone=wanted.timezone or own_zone(),
         normal_on=wanted.normal_on,
         consent=wanted.consent,
     )
-
-
-def _own_zone() -> str:
-    """The zone the box is set to."""
-    _, _, zone = str(Path("/etc/localtime").resolve()).partition("/zoneinfo/")
-    return zone or "UTC"
 
 
 def _triggers(wish: OwnTriggers | None) -> TriggerView | None:

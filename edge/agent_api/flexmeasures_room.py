@@ -14,6 +14,7 @@ from edge.agent_api.door import answer, asked
 from edge.agent_api.refusals import NotAllowed
 from edge.clock import MILLISECOND, Clock
 from edge.contract import FlexMeasuresStatus
+from edge.contract.control import PriceSensor, PricesView
 from edge.contract.setup import Account as AccountView
 from edge.contract.setup import AccountRequest, AssetChoice, PairingView, SiteRequest
 from edge.errors import EdgeError
@@ -22,6 +23,7 @@ from edge.uplink.pairing import Look, SiteWish
 from edge.uplink.trouble import trouble_of
 
 KEPT_FOR = timedelta(minutes=15)
+PRICES_MAX = 300  # a server's public markets; more is no list to choose from
 
 type Note = Callable[[str, str, dict[str, str]], Awaitable[None]]
 type StatusNow = Callable[[], Awaitable[FlexMeasuresStatus]]
@@ -42,6 +44,7 @@ class FlexMeasuresRoom:
             web.get("/flexmeasures", self._show),
             web.post("/flexmeasures/look", self._look),
             web.post("/flexmeasures/site", self._site),
+            web.get("/flexmeasures/prices", self._prices),
             web.delete("/flexmeasures", self._leave),
         ]
 
@@ -77,6 +80,16 @@ class FlexMeasuresRoom:
         detail = {"url": log_in.address.base, "email": log_in.email, "site": made.site.name}
         await self._note("paired", f"paired with {log_in.address.base}", detail)
         return web.Response(status=204)
+
+    async def _prices(self, _: web.Request) -> web.Response:
+        """What a schedule can be made by."""
+        with _in_the_pages_words():
+            found = await self._account.price_sensors()
+        shown = [
+            PriceSensor(sensor_id=each.sensor_id, name=each.name[:200], unit=each.unit)
+            for each in found[:PRICES_MAX]
+        ]
+        return answer(PricesView(sensors=shown))
 
     async def _leave(self, _: web.Request) -> web.Response:
         self._pending = None

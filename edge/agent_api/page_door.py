@@ -1,7 +1,7 @@
 """The page's socket: whoever passes the entrance may use the rooms behind it."""
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Protocol
@@ -17,6 +17,7 @@ from edge.agent_api.door import application
 from edge.agent_api.entrance import Entrance, session_needed
 from edge.agent_api.flexmeasures_room import FlexMeasuresRoom
 from edge.agent_api.hosts import own_hosts
+from edge.agent_api.household_room import HouseholdRoom
 from edge.agent_api.live_room import LiveRoom
 from edge.agent_api.log_tail import LogTail
 from edge.agent_api.map_room import MapRoom
@@ -25,6 +26,8 @@ from edge.agent_api.network_room import NetworkRoom
 from edge.agent_api.privileged import Privileged
 from edge.agent_api.reset import CLAIMED
 from edge.agent_api.status import StatusDesk
+from edge.agent_api.update_room import Places, UpdateRoom
+from edge.agent_api.wifi_room import WifiRoom
 from edge.clock import Clock
 from edge.config import Config
 from edge.contract.attention import attention
@@ -59,6 +62,8 @@ class Parts:
     outbox: Outbox
     desk: StatusDesk
     control: ControlRoom
+    anything_away: Callable[[], bool]
+    move_devices: Callable[[str], Awaitable[None]]
     end: Callable[[], None]
 
 
@@ -129,6 +134,17 @@ class PageDoor:
                 self._take_in,
                 of.end,
             ),
+            UpdateRoom(
+                Places(of.config.state_dir / "update"),
+                of.config.release,
+                of.config.supported_until,
+                self._privileged,
+                of.anything_away,
+                of.clock,
+                self._note,
+            ),
+            WifiRoom(self._privileged, self._note),
+            HouseholdRoom(of.settings, of.move_devices),
         ]
 
     def _front(self) -> Front:

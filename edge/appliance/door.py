@@ -7,10 +7,12 @@ not in the table below is refused; nothing of a request becomes a shell command.
 
 import json
 import logging
+import os
 import re
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from edge.appliance import NAME, seal, update
@@ -55,32 +57,53 @@ def answer(said: str, places: Places) -> Answer:
         return {"ok": False, "text": str(problem)}
 
 
-def _wifi_list(_: Request, __: Places) -> Answer:
-    said = _nmcli("-t", "-f", "SSID,SIGNAL,SECURITY", "device", "wifi", "list", "--rescan", "auto")
-    found: dict[str, dict[str, object]] = {}
+def _wifi_list(_: Request, places: Places) -> Answer:
+    fields = "IN-USE,SSID,SIGNAL,SECURITY"
+    said = _nmcli("-t", "-f", fields, "device", "wifi", "list", "--rescan", "auto")
+    found: dict[str, dict[str, Any]] = {}
     for line in said.splitlines():
-        network, signal, security = _terse(line)
-        if network and (network not in found or int(signal) > int(str(found[network]["signal"]))):
-            found[network] = {"network": network, "signal": int(signal), "open": not security}
-    return {"networks": list(found.values())}
+        in_use, network, signal, security = _terse(line)
+        seen = {"network": network, "signal": int(signal), "open": not security}
+        known = found.setdefault(network, {**seen, "joined": False})
+        if seen["signal"] > known["signal"]:  # the nearest of a network's stations
+            known.update(seen)
+        known["joined"] = known["joined"] or in_use == "*"
+    found.pop("", None)  # hidden ones
+    return {"networks": list(found.values()), "kept": _wifi_file(places).exists()}
 
 
 def _wifi_join(request: Request, places: Places) -> Answer:
+    """Join, or stay where the box was: a wrong password must not cost it its network."""
     from edge.appliance.preseed import Wifi
 
-    wifi = Wifi.model_validate(
-        {name: request[name] for name in ("network", "password", "country") if request.get(name)}
-    )
-    write_atomically(places.data / "network" / "preset.nmconnection", wifi.as_connection().encode())
-    _nmcli("connection", "reload")
-    _nmcli("--wait", "45", "connection", "up", "preset")
+    wishes = ("network", "password", "country", "hidden")
+    wifi = Wifi.model_validate({name: request[name] for name in wishes if request.get(name)})
+    file = _wifi_file(places)
+    before = file.read_bytes() if file.exists() else None
+    write_atomically(file, wifi.as_connection().encode())
+    try:
+        _nmcli("connection", "reload")
+        _nmcli("--wait", "45", "connection", "up", "preset")
+    except (Refused, subprocess.SubprocessError):
+        if before is None:
+            file.unlink()
+        else:
+            write_atomically(file, before)
+        _nmcli("connection", "reload")
+        if before is not None:
+            _nmcli("--wait", "0", "connection", "up", "preset")
+        raise
     return {}
 
 
 def _wifi_forget(_: Request, places: Places) -> Answer:
-    (places.data / "network" / "preset.nmconnection").unlink(missing_ok=True)
+    _wifi_file(places).unlink(missing_ok=True)
     _nmcli("connection", "reload")
     return {}
+
+
+def _wifi_file(places: Places) -> Path:
+    return places.data / "network" / "preset.nmconnection"
 
 
 def _name(request: Request, places: Places) -> Answer:
@@ -124,6 +147,11 @@ def _install(_: Request, places: Places) -> Answer:
     return {}
 
 
+def _usb_install(_: Request, __: Places) -> Answer:
+    _systemctl("start", "edge-usb-update.service")
+    return {}
+
+
 def _restart(_: Request, __: Places) -> Answer:
     update.restart(trial=False)
     return {}
@@ -143,6 +171,7 @@ ACTS: dict[str, Callable[[Request, Places], Answer]] = {
     "driver-keys": _driver_keys,
     "driver-keys-restore": _driver_keys_restore,
     "install": _install,
+    "usb-install": _usb_install,
     "restart": _restart,
     "factory-reset": _factory_reset,
 }
@@ -154,7 +183,12 @@ def _systemctl(verb: str, unit: str) -> None:
 
 def _nmcli(*arguments: str) -> str:
     done = subprocess.run(
-        ["nmcli", *arguments], capture_output=True, text=True, check=False, timeout=_ACT_WITHIN_S
+        ["nmcli", *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=_ACT_WITHIN_S,
+        env={**os.environ, "LC_ALL": "C"},  # the page knows its sentences in English
     )
     if done.returncode:
         raise Refused(done.stderr.strip() or "NetworkManager refused")

@@ -160,8 +160,8 @@ def _progress(manifest: bundle.Manifest) -> Callable[[int], None]:
 
 
 def say(state: str, *, release: str = "", percent: int = 0, text: str = "") -> None:
-    """For the page: {"state", "release", "percent", "text"}. A state is one of waiting, formatting,
-    writing, restarting, refused."""
+    """For the page: {"state", "release", "percent", "text"}. A state is one of copying (from a
+    drive), waiting, formatting, writing, restarting, refused."""
     said = {"state": state, "release": release, "percent": percent, "text": text}
     PROGRESS.parent.mkdir(exist_ok=True)
     write_atomically(PROGRESS, json.dumps(said).encode(), mode=0o644)

@@ -31,7 +31,8 @@ class ControlledDevice(Message):
 
     `origin` (hand, limit, schedule) and `why` say by whom and why it is as it is; `until` when that
     ends. `next_at` is when the answer may be another, `next_off` whether it then goes off.
-    `is_box_timed`: only the box can bring it back, which needs `consent`.
+    `is_box_timed`: only the box can bring it back, which needs `consent`. `hand_left_s`: for how
+    long a hand's wish still counts. `note`: why FlexMeasures' wishes cannot be followed here.
     """
 
     key: str
@@ -54,6 +55,9 @@ class ControlledDevice(Message):
     left_alone: list[Stretch]
     normal_on: bool = True
     off_power_w: float = 0.0
+    hand_left_s: float | None = None
+    hand_at_device: bool = False
+    note: str = ""
 
 
 class TriggerView(Message):
@@ -139,6 +143,18 @@ class TriggerRequest(Message):
     worth_per_kwh: Annotated[float, Field(gt=0, lt=1)]
     every_minutes: Annotated[float, Field(ge=15, le=1440)] = 60.0
     horizon_hours: Annotated[float, Field(ge=1, le=48)] = 24.0
+
+
+class PriceSensor(Message):
+    """A sensor of prices that the account sees; `unit` as FlexMeasures writes it (EUR/MWh)."""
+
+    sensor_id: int
+    name: str
+    unit: str
+
+
+class PricesView(Message):
+    sensors: list[PriceSensor]
 
 
 class CommandView(Message):

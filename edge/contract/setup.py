@@ -55,6 +55,20 @@ class SiteRequest(Message):
     name: ShortText | None = None
 
 
+class HouseholdView(Message):
+    """`timezone` of the house; `is_chosen` False: the machine's own, which nobody chose."""
+
+    timezone: str
+    is_chosen: bool
+
+
+class HouseholdRequest(Message):
+    """`only_if_none`: what a browser says of itself gives way to what a person chose."""
+
+    timezone: Annotated[str, Field(min_length=1, max_length=60)]
+    only_if_none: bool = False
+
+
 class PairingView(Message):
     """`account` is a log-in that still lacks its site: the visitor may have closed the browser."""
 

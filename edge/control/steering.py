@@ -162,6 +162,11 @@ class Steering:
         self._book.forget(device_key)
         await self._note("control", f"{name} is switched no longer")
 
+    async def move_to(self, timezone: str) -> None:
+        """The hours in which devices are left alone are of this zone from now on."""
+        moved = {key: replace(each, timezone=timezone) for key, each in self._devices.items()}
+        await self._keep_devices(moved)
+
     async def take_hand(self, device_key: str, span: timedelta, *, away: bool) -> datetime:
         """A person wants the device away, or in its normal state, for so long; until when that
         will be, within the device's own limits. Raises Refused."""

@@ -20,6 +20,7 @@ from edge.errors import EdgeError, Malformed, Unreachable
 
 ANSWER_WITHIN_S = 15.0
 UPLOAD_WITHIN_S = 60.0  # a card takes its time over the documents of a large house
+STREAM_WITHIN_S = 3600.0  # an update of some hundred megabytes through a weak Wi-Fi
 PASSPHRASE_HEADER = "x-edge-passphrase"  # noqa: S105 # its name
 ANSWER_BYTES_MAX = 12 * 1024 * 1024  # a backup with copies of a stick's memory
 _CHUNK_BYTES = 64 * 1024
@@ -104,6 +105,28 @@ class AgentLink:
             await talk.accepted()
             return _typed(kind, await talk.whole())
 
+    async def stream(
+        self, path: str, pieces: AsyncIterator[bytes], size: int, caller: Caller
+    ) -> None:
+        """A large body, passed on as it arrives; ends early where the agent refuses."""
+        async with self._conversation(STREAM_WITHIN_S) as talk:
+            await talk.announce("POST", path, size, caller)
+            answered = asyncio.create_task(talk.accepted())
+            try:
+                async for piece in pieces:
+                    if answered.done():
+                        break
+                    await talk.pour(piece)
+                else:
+                    await talk.end()
+                await answered
+            except ConnectionError:
+                if not answered.done():
+                    raise
+                await answered
+            finally:
+                answered.cancel()
+
     async def _ask(
         self, method: str, path: str, body: bytes | None, caller: Caller, within_s: float
     ) -> bytes:
@@ -146,6 +169,25 @@ class _Conversation:
         self._send(h11.Request(method=method, target=path, headers=headers))
         if body:
             self._send(h11.Data(data=body))
+        self._send(h11.EndOfMessage())
+        await self._writer.drain()
+
+    async def announce(self, method: str, path: str, size: int, caller: Caller) -> None:
+        """The beginning of a request whose body follows with pour() and end()."""
+        headers = [("host", "agent"), ("connection", "close"), *caller.headers()]
+        headers += [
+            ("content-type", "application/octet-stream"),
+            ("content-length", str(size)),
+        ]
+        self._send(h11.Request(method=method, target=path, headers=headers))
+        await self._writer.drain()
+
+    async def pour(self, piece: bytes) -> None:
+        if piece:
+            self._send(h11.Data(data=piece))
+            await self._writer.drain()
+
+    async def end(self) -> None:
         self._send(h11.EndOfMessage())
         await self._writer.drain()
 

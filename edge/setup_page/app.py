@@ -24,10 +24,25 @@ from edge.setup_page.screens import (
     mapping,
     meters,
     network,
+    updates,
+    wifi,
 )
 from edge.setup_page.view import View, drop_session, see_other, view_of, words_for
 
 _COMPRESS_FROM_BYTES = 700
+_SCREENS = (
+    entrance,
+    live,
+    flexmeasures,
+    meters,
+    network,
+    mapping,
+    health,
+    box,
+    control,
+    updates,
+    wifi,
+)
 
 
 def build(socket: Path, https_port: int | None = None) -> FastAPI:
@@ -47,7 +62,7 @@ def build(socket: Path, https_port: int | None = None) -> FastAPI:
     app.add_exception_handler(ValidationError, _unfit)
     app.add_exception_handler(HTTPException, _http)
     app.add_route("/static/{name}", assets.serve, methods=["GET"])
-    for screen in (entrance, live, flexmeasures, meters, network, mapping, health, box, control):
+    for screen in _SCREENS:
         app.include_router(screen.router)
     return app
 
@@ -69,6 +84,8 @@ async def _refused(request: Request, problem: Exception) -> Response:
 
 async def _away(request: Request, _: Exception) -> Response:
     """The agent starts or hangs: the page tries again by itself."""
+    if request.headers.get("hx-request"):  # a part of a page: it keeps what it shows
+        return Response(status_code=503, headers={"retry-after": "5", "hx-reswap": "none"})
     piece = view_of(request).piece(request, "away.html")
     return Response(piece, 503, {"retry-after": "5"}, media_type="text/html; charset=utf-8")
 

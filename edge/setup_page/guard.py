@@ -29,7 +29,10 @@ HEADERS_OF_FILES: Final = {
     "cross-origin-resource-policy": "same-origin",
 }
 BODY_BYTES_MAX: Final = 64 * 1024
-BODY_BYTES_MAX_AT: Final = {"/box/restore": 8 * 1024 * 1024}  # a backup with the stick's memory
+BODY_BYTES_MAX_AT: Final = {
+    "/box/restore": 8 * 1024 * 1024,  # a backup with the stick's memory
+    "/updates/bundle": 480 * 1024 * 1024,  # passed on as it arrives
+}
 _READING = frozenset({"GET", "HEAD", "OPTIONS"})
 
 type Hosts = Callable[[str], Awaitable[bool]]

@@ -7,6 +7,8 @@ import json
 from functools import cache
 from pathlib import Path
 
+from edge.setup_page import sentences
+
 FOLDER = Path(__file__).parent / "locale"
 LANGUAGES = {"en": "English", "nl": "Nederlands", "de": "Deutsch"}
 FALLBACK = "en"
@@ -64,6 +66,16 @@ class Words:
         if isinstance(value, float):
             return self.number(value, 0 if value == int(value) else 1)
         return self.first(f"device.{key}.{value}", otherwise=str(value))
+
+    def clock(self, seconds: float) -> str:
+        """A countdown: 4:05, or 1:04:05."""
+        minutes, rest = divmod(int(seconds), 60)
+        hours, minutes = divmod(minutes, 60)
+        return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+    def sentence(self, text: str) -> str:
+        """A sentence of the box itself in this language; empty for what others said."""
+        return sentences.translated(text, self.language) if text else ""
 
     def energy(self, value_kwh: float) -> str:
         return f"{self.number(value_kwh, 1)} kWh"

@@ -163,6 +163,13 @@ class Account:
         async with self._open(self._kept_log_in(self.paired)) as client:
             return await client.sensors(self.paired.site_asset_id)
 
+    async def price_sensors(self) -> Sequence[RemoteSensor]:
+        """Every energy price that the user may read. Raises Refused while not paired."""
+        if self.paired is None:
+            raise Refused("pair the box with FlexMeasures first")
+        async with self._open(self._kept_log_in(self.paired)) as client:
+            return await client.price_sensors()
+
     async def map(self, feeds: Iterable[Feed]) -> Sequence[Sensor]:
         """Feed exactly these from now on; sensors that are missing are made.
 

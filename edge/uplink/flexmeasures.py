@@ -50,6 +50,7 @@ __all__ = [
 OLDEST_VERSION = (0, 33)  # the first with jobs that take data; tested with 0.33.1 and 1.0.1
 NEXT_UNKNOWN_VERSION = (2, 0)
 _TOKEN = "/api/requestAuthToken"  # noqa: S105
+_PRICE_UNIT = re.compile(r"[A-Z]{3}/[kM]Wh")
 _V3 = "/api/v3_0"
 _ASSET_FIELDS = "id|name|external_id|parent_asset_id|attributes|generic_asset_type|sensors_to_show"
 
@@ -215,6 +216,14 @@ class FlexMeasures:
         """The sensors of an asset and of all assets below it."""
         answer = await self._session.ask("GET", f"{_V3}/sensors", query={"asset_id": str(asset_id)})
         return [sensor_from(each) for each in _list(answer)]
+
+    async def price_sensors(self) -> list[RemoteSensor]:
+        """Every sensor of an energy price that the user may read, public ones included."""
+        answer = await self._session.ask(
+            "GET", f"{_V3}/sensors", query={"include_public_assets": "true"}
+        )
+        found = [sensor_from(each) for each in _list(answer)]
+        return [each for each in found if _PRICE_UNIT.fullmatch(each.unit)]
 
     async def sensor(self, sensor_id: int) -> RemoteSensor:
         return sensor_from((await self._session.ask("GET", f"{_V3}/sensors/{sensor_id}")).content)

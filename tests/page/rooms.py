@@ -23,6 +23,7 @@ from edge.contract import (
     SetAsideStatus,
     Status,
 )
+from edge.contract.appliance import UpdateResult, UpdatesView, WifiNetwork, WifiView
 from edge.contract.care import (
     EventsView,
     EventView,
@@ -38,6 +39,8 @@ from edge.contract.control import (
     ControlledDevice,
     ControlView,
     PlanSeries,
+    PriceSensor,
+    PricesView,
     Stretch,
 )
 from edge.contract.page import Certificate
@@ -50,6 +53,7 @@ from edge.contract.setup import (
     FamilyView,
     FieldView,
     FoundChoice,
+    HouseholdView,
     MapRow,
     MapView,
     MetersView,
@@ -185,13 +189,24 @@ class House:
         )
         self.task = idle()
         self.status = status()
+        self.household = HouseholdView(timezone="Europe/Amsterdam", is_chosen=True)
+        self.updates = updates()
+        self.wifi = wifi()
         self.control = ControlView(
             devices=[
                 controlled(PLUG, "Boiler", is_away=True, is_on=False, origin="limit", why="asked"),
-                controlled("zwave/7e570001-5", "Heat pump", origin="", why="nobody"),
+                controlled(
+                    "zwave/7e570001-5",
+                    "Heat pump",
+                    origin="hand",
+                    why="allowed",
+                    is_box_timed=False,
+                    hand_left_s=1730.0,
+                ),
                 controlled("zwave/7e570001-6", "<script>alert(1)</script>", is_used=False),
             ],
             schedule_age_s=120,
+            notes=["FlexMeasures makes no schedule: the problem is infeasible"],
         )
         phases = [(f"{HEM}/{n}", 1) for n in (1, 2, 3)]
         foreign = "<script>alert(1)</script>"
@@ -258,6 +273,20 @@ class House:
             web.get("/control/plan/{device:.+}", get(lambda: planned())),
             web.post("/control/hand", self._noted),
             web.put("/control/device", self._noted),
+            web.put("/control/lease", self._noted),
+            web.put("/control/schedules", self._noted),
+            web.delete("/control/schedules", self._noted),
+            web.get("/household", get(lambda: self.household)),
+            web.put("/household", self._noted),
+            web.get("/flexmeasures/prices", get(lambda: prices())),
+            web.get("/updates", get(lambda: self.updates)),
+            web.post("/updates/bundle", self._bundle),
+            web.post("/updates/usb", self._noted),
+            web.put("/updates/nightly", self._noted),
+            web.get("/wifi", get(lambda: self.wifi)),
+            web.get("/wifi/there", get(lambda: self.wifi)),
+            web.post("/wifi", self._noted),
+            web.delete("/wifi", self._noted),
             web.get("/status", get(lambda: self.status)),
             web.get("/certificate", get(lambda: Certificate(chain="", key="", fingerprint=PRINT))),
             web.get("/events", get(lambda: events())),
@@ -271,6 +300,15 @@ class House:
     async def _noted(self, request: web.Request) -> web.Response:
         body = await request.text()
         self.asked.append((f"{request.method} {request.path}", body))
+        self._refuse()
+        return web.Response(status=204)
+
+    async def _bundle(self, request: web.Request) -> web.Response:
+        """As large as it likes: only counted."""
+        size = 0
+        async for piece in request.content.iter_any():
+            size += len(piece)
+        self.asked.append((f"{request.method} {request.path}", str(size)))
         self._refuse()
         return web.Response(status=204)
 
@@ -316,7 +354,7 @@ def controlled(key: str, name: str, **more: Any) -> ControlledDevice:
         "why": "nobody",
         "until": NOON + timedelta(minutes=15),
         "next_at": NOON + timedelta(hours=1),
-        "next_off": None,
+        "next_off": True,
         "trouble": "",
         "is_box_timed": True,
         "consent": True,
@@ -326,6 +364,49 @@ def controlled(key: str, name: str, **more: Any) -> ControlledDevice:
         "left_alone": [Stretch(start="18:00", end="20:00")],
     }
     return ControlledDevice(key=key, name=name, **(known | more))
+
+
+def updates(**more: Any) -> UpdatesView:
+    known: dict[str, Any] = {
+        "possible": True,
+        "release": "2026.03.01-1200",
+        "board": "raspberrypi-64",
+        "supported_until": "2028-03-01",
+        "signer": "3fa0 91c2 77de 0b15 c8e4 5a2f 6d10 9b3c",
+        "is_development": False,
+        "busy": "",
+        "coming": "",
+        "percent": 0,
+        "held_back": False,
+        "nightly_offered": True,
+        "nightly": True,
+        "result": UpdateResult(
+            release="2026.03.01-1200", outcome="installed", text="", at=NOON - timedelta(days=2)
+        ),
+    }
+    return UpdatesView(**(known | more))
+
+
+def wifi() -> WifiView:
+    networks = [("Home of the Smiths", 82, True), ("<script>alert(1)</script>", 55, False)]
+    return WifiView(
+        there=True,
+        kept=True,
+        networks=[
+            WifiNetwork(network=name, signal_percent=signal, is_open=False, is_joined=joined)
+            for name, signal, joined in networks
+        ]
+        + [WifiNetwork(network="Bakery", signal_percent=20, is_open=True, is_joined=False)],
+    )
+
+
+def prices() -> PricesView:
+    return PricesView(
+        sensors=[
+            PriceSensor(sensor_id=12, name="Day-ahead price", unit="EUR/MWh"),
+            PriceSensor(sensor_id=31, name="My tariff", unit="EUR/kWh"),
+        ]
+    )
 
 
 def history() -> ControlHistory:
@@ -499,7 +580,7 @@ def day() -> Series:
 def for_pictures(house: House) -> None:
     """The same house, with neighbours' names instead of a test's."""
     fresh = House()
-    for name in ("pairing", "task"):
+    for name in ("pairing", "task", "household", "updates"):
         setattr(house, name, getattr(fresh, name))
     text = "<script>alert(1)</script>"
 
@@ -508,5 +589,5 @@ def for_pictures(house: House) -> None:
         said = said.replace("<b>unknown</b>", "Aeotec ZW175 Smart Switch 7")
         return type(message).model_validate_json(said)
 
-    for name in ("meters", "map", "live", "status", "control"):
+    for name in ("meters", "map", "live", "status", "control", "wifi"):
         setattr(house, name, renamed(getattr(fresh, name)))

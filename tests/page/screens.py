@@ -11,10 +11,11 @@ from pathlib import Path
 
 from playwright.sync_api import Page
 
+from edge.contract.control import TriggerView
 from edge.contract.page import Standing
 from edge.contract.setup import NetworkStep
 from tests.page.browser import DESK, PHONE, browser
-from tests.page.rooms import PLUG, House, day, for_pictures, task
+from tests.page.rooms import PLUG, House, day, for_pictures, task, updates
 from tests.page.stand import PASSWORD, Stand
 
 NEW = Standing(paired=False, meters=0, mapped=0, live=False, attention=0)
@@ -51,6 +52,15 @@ def added(house: House) -> None:
     house.task = task(is_over=True, went_well=True, outcome="ready", device=PLUG, steps=steps)
 
 
+def updating(house: House) -> None:
+    house.updates = updates(busy="writing", coming="2026.04.02-0900", percent=41)
+
+
+def scheduling(house: House) -> None:
+    own = TriggerView(price_sensor_id=12, worth_per_kwh=0.28, every_minutes=60, horizon_hours=24)
+    house.control = house.control.model_copy(update={"triggers": own})
+
+
 SCREENS: list[tuple[str, str, Standing, Prepare]] = [
     ("2-flexmeasures", "/flexmeasures", NEW, nothing),
     ("2-site", "/flexmeasures", NEW, logged_in),
@@ -64,10 +74,14 @@ SCREENS: list[tuple[str, str, Standing, Prepare]] = [
     ("5-live", "/live", MAPPED, nothing),
     ("now", "/", LIVE, nothing),
     ("control", "/control", LIVE, nothing),
-    ("control-rules", f"/control/device/{PLUG}", LIVE, nothing),
+    ("control-device", f"/control/device/{PLUG}", LIVE, nothing),
+    ("control-settings", "/control/settings", LIVE, scheduling),
     ("health", "/health", LIVE, nothing),
     ("events", "/events", LIVE, nothing),
     ("box", "/box", LIVE, nothing),
+    ("updates", "/updates", LIVE, nothing),
+    ("updates-writing", "/updates", LIVE, updating),
+    ("wifi", "/wifi", LIVE, nothing),
 ]
 AT_THE_DESK = frozenset({"now", "4-map"})
 BY_NIGHT = frozenset({"now"})

@@ -8,12 +8,33 @@ from pydantic import SecretStr, ValidationError
 from starlette.responses import Response
 
 from edge.contract import Status
+from edge.contract.appliance import WifiView
 from edge.contract.care import BackupRequest, ConfirmRequest, RestoreAnswer
 from edge.contract.page import Certificate, ChangePasswordRequest, FirstClaim, SessionAnswer
 from edge.setup_page.agent_link import SaysNo
 from edge.setup_page.view import SignedIn, TheView, drop_session, keep_session, see_other
 
 router = APIRouter()
+
+# The first sign that fits: most browsers also claim to be others.
+_BROWSERS = (
+    ("Firefox/", "Firefox"),
+    ("FxiOS/", "Firefox"),
+    ("SamsungBrowser/", "Samsung Internet"),
+    ("Edg", "Edge"),
+    ("OPR/", "Opera"),
+    ("CriOS/", "Chrome"),
+    ("Chrome/", "Chrome"),
+    ("Safari/", "Safari"),
+)
+_SYSTEMS = (
+    ("Android", "Android"),
+    ("iPhone", "iPhone"),
+    ("iPad", "iPad"),
+    ("Windows", "Windows"),
+    ("Mac OS X", "macOS"),
+    ("Linux", "Linux"),
+)
 
 type Password = Annotated[SecretStr, Form(max_length=1000)]
 
@@ -104,6 +125,7 @@ async def _page(
     status = await view.link.get("/status", Status, who)
     claim = await view.link.get("/first-claim", FirstClaim, who)
     certificate = await view.link.get("/certificate", Certificate, who)
+    wifi = await view.link.get("/wifi/there", WifiView, who)
     return await view.page(
         request,
         "box.html",
@@ -111,9 +133,18 @@ async def _page(
         status=status,
         claim=claim,
         fingerprint=certificate.fingerprint,
+        has_wifi=wifi.there,
+        short_browser=short_browser,
         problem=problem,
         at=at,
     )
+
+
+def short_browser(said: str) -> str:
+    """Which browser on what, of all that a browser says of itself; odd ones whole."""
+    name = next((name for sign, name in _BROWSERS if sign in said), "")
+    system = next((name for sign, name in _SYSTEMS if sign in said), "")
+    return ", ".join(filter(None, (name, system))) or said
 
 
 async def _download(

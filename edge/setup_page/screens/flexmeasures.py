@@ -1,12 +1,19 @@
 """The account the readings go to: log in, choose or make the site, later change or leave it."""
 
+import contextlib
 from typing import Annotated
 
 from fastapi import APIRouter, Form, Request
 from pydantic import SecretStr
 from starlette.responses import Response
 
-from edge.contract.setup import Account, AccountRequest, PairingView, SiteRequest
+from edge.contract.setup import (
+    Account,
+    AccountRequest,
+    HouseholdRequest,
+    PairingView,
+    SiteRequest,
+)
 from edge.errors import Unreachable
 from edge.setup_page.agent_link import SaysNo
 from edge.setup_page.screens.flow import step_while_new
@@ -77,6 +84,7 @@ async def choose_site(
     who: SignedIn,
     site: Annotated[str, Form(max_length=20)],
     name: Annotated[str, Form(max_length=200)] = "",
+    browser_zone: Annotated[str, Form(max_length=60)] = "",
 ) -> Response:
     """Pair: `site` is an asset's number, or "new" together with a name."""
     asset_id = int(site) if site.isdigit() else None
@@ -92,6 +100,10 @@ async def choose_site(
         return await _sites(request, view, pairing.account, problem)
     except Unreachable:
         return see_other("/flexmeasures", "try_again")
+    if browser_zone:  # the house most likely stands where its browser is
+        zone = HouseholdRequest(timezone=browser_zone, only_if_none=True)
+        with contextlib.suppress(SaysNo):  # a zone the box does not know: a person may choose one
+            await view.link.do("PUT", "/household", zone, who)
     return see_other("/meters", "paired")
 
 

@@ -37,6 +37,43 @@
     }
   };
 
+  // A file too large for a form is sent as it is, and one sees how far it is.
+  const send = (form) => {
+    const part = (selector) => form.querySelector(selector);
+    const [shown, said, button] = [part("[data-progress]"), part("[data-said]"), part("[type=submit]")];
+    const sending = new XMLHttpRequest();
+    const over = (text) => {
+      said.innerHTML = text;
+      shown.hidden = true;
+      button.disabled = false;
+    };
+    sending.upload.onprogress = ({ loaded, total }) => {
+      const percent = Math.floor((100 * loaded) / total);
+      part("progress").value = percent;
+      part(".number").textContent = `${percent} %`;
+    };
+    sending.onload = () => {
+      const elsewhere = sending.getResponseHeader("hx-redirect");
+      if (sending.status < 300 || elsewhere) location.assign(elsewhere ?? form.dataset.then);
+      else over(sending.responseText);
+    };
+    sending.onerror = () => {
+      over("");
+      said.append(Object.assign(document.createElement("p"), { className: "problem", textContent: form.dataset.lost }));
+    };
+    said.replaceChildren();
+    shown.hidden = false;
+    button.disabled = true;
+    sending.open("POST", form.dataset.sendsFile);
+    sending.setRequestHeader("hx-request", "true");
+    sending.send(part("[type=file]").files[0]);
+  };
+  document.addEventListener("submit", (event) => {
+    if (!event.target.dataset.sendsFile) return;
+    event.preventDefault();
+    send(event.target);
+  });
+
   // A form is sent once, however often the thumb hits the button.
   document.addEventListener("submit", (event) => {
     const button = event.submitter;
@@ -54,7 +91,8 @@
     for (const part of form.querySelectorAll("[data-only-if]")) {
       const [name, wanted] = part.dataset.onlyIf.split("=");
       const field = form.querySelector(`[name="${CSS.escape(name)}"]:checked`) ?? form.elements[name];
-      part.hidden = (field?.value ?? "") !== wanted;
+      const value = field?.type === "checkbox" && !field.checked ? "" : field?.value;
+      part.hidden = (value ?? "") !== wanted;
     }
   };
   for (const form of document.forms) showFitting(form);
@@ -109,8 +147,19 @@
     }
     const axis = { stroke: colour("--soft"), grid: { stroke: colour("--line"), width: 1 }, ticks: { show: false } };
     const clock = new Intl.DateTimeFormat(lang, { hour: "2-digit", minute: "2-digit" });
+    const now = Date.now() / 1000;
+    const untilNow = (plot) => {
+      const at = Math.round(plot.valToPos(now, "x", true));
+      const { left, top, width, height } = plot.bbox;
+      if (at < left || at > left + width) return;
+      plot.ctx.save();
+      plot.ctx.fillStyle = colour("--soft");
+      plot.ctx.fillRect(at, top, devicePixelRatio, height);
+      plot.ctx.restore();
+    };
     new uPlot(
       {
+        hooks: lines.length > 1 ? { draw: [untilNow] } : {},
         width: chart.clientWidth,
         height: chart.clientHeight,
         legend: { show: lines.length > 1, live: false },
@@ -156,9 +205,18 @@
     for (const shown of document.querySelectorAll("[data-countdown]")) {
       const left = Math.max(0, Number(shown.dataset.countdown) - 1);
       shown.dataset.countdown = left;
-      shown.textContent = shown.dataset.words.replace("#", left);
+      const clock = [left / 3600, (left / 60) % 60, left % 60].map((part) => Math.floor(part));
+      shown.textContent = shown.dataset.as === "clock"
+        ? clock.map((part) => String(part).padStart(2, "0")).join(":").replace(/^00:0?/, "")
+        : shown.dataset.words.replace("#", left);
     }
   }, 1000);
+
+  // The house most likely stands where its browser is.
+  const zone = document.querySelector("[data-own-zone]");
+  const here = Intl.DateTimeFormat().resolvedOptions().timeZone;
+  if (zone && [...zone.options].some((each) => each.value === here)) zone.value = here;
+  for (const field of document.querySelectorAll("input[name=browser_zone]")) field.value = here;
 
   const reload = document.querySelector("[data-reload-s]");
   if (reload) setTimeout(() => location.reload(), Number(reload.dataset.reloadS) * 1000);
