@@ -68,6 +68,7 @@ units: box ## the systemd units: sound, hardened, never waiting for a network
 	@$(PY) -m pytest -q tests/image/test_units.py
 
 flow: setup homeassistant ## the whole agent in the simulated house
+	@$(SETUP) neighbourhood
 	@$(PY) -m pytest -q tests/flow
 
 .PHONY: release-test

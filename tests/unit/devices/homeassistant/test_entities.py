@@ -20,7 +20,7 @@ from edge.devices.homeassistant.entities import (
     value_of,
 )
 from edge.model import Direction, Kind, Quantity
-from tests.house.spoken_home_assistant import RELEASES, SpokenHomeAssistant
+from tests.house.spoken_home_assistant import DUMPS, RELEASES, SpokenHomeAssistant
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 IN, OUT = Direction.IMPORT, Direction.EXPORT
@@ -300,12 +300,12 @@ def test_quantity_of_every_device_class_keeps_its_unit() -> None:
 
 
 def test_announcements_are_read_as_avahi_prints_them() -> None:
-    told = (
-        "+;eth0;IPv4;Home;_home-assistant._tcp;local\n"
-        '=;eth0;IPv6;Home;_home-assistant._tcp;local;ha.local;fe80::1;8123;"version=2025.4.4"\n'
-        "=;eth0;IPv4;Our\\032Home;_home-assistant._tcp;local;ha.local;192.168.1.5;8123;"
-        '"base_url=http://192.168.1.5:8123" "version=2025.4.4"\n'
-        "=;broken\n"
-    )
-    assert announced(told) == {"http://192.168.1.5:8123": "Our Home"}
-    assert announced("") == {}
+    """The dump: avahi 0.8 about a Home Assistant 2025.4.4 whose name has a space, ; and é."""
+    told = (DUMPS / "avahi-browse.txt").read_text(encoding="utf-8")
+    assert announced(told) == {"http://192.0.2.2:8123": "Ons huis; Café"}
+    inside = told.replace("internal_url=http://192.0.2.2:8123", "internal_url=https://ha.example")
+    assert announced(inside) == {"https://ha.example": "Ons huis; Café"}
+    assert announced("=;eth0;IPv4;a\\.b\\\\;_h._tcp;local;h.local;192.0.2.9;80;") == {
+        "http://192.0.2.9:80": "a.b\\"
+    }
+    assert announced("=;broken\n") == announced("") == {}
