@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from edge.clock import Clock
+from edge.errors import ConfigFault
 from edge.family import Family, Field, Found, GetSecret, Notebook
 from edge.model import Intake
 
@@ -24,6 +25,8 @@ def create(
     config: Mapping[str, Any], _: GetSecret, intake: Intake, clock: Clock, notebook: Notebook
 ) -> Family:
     """`config`: server_url, report_presets, signed_power, backup_folder."""
+    if not config.get("server_url"):
+        raise ConfigFault("zwave: server_url is missing")
     from edge.devices.zwave.family import ZWave
 
     return ZWave(
