@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.image.machine import Card, Machine, Moment
+
 PROJECT = Path(__file__).parents[2]
 
 
@@ -61,3 +63,14 @@ def built() -> Built:
     dist = Path(os.environ.get("DIST") or PROJECT / "dist")
     assert (work / "flexbox.img").exists(), f"build it first: make image FLAVOUR={flavour}"
     return Built(flavour, work, dist)
+
+
+@pytest.fixture(scope="session")
+def started(built: Built, tmp_path_factory: pytest.TempPathFactory) -> Moment:
+    """A fresh card's first start, kept at the moment when all of it runs: others go on from it."""
+    folder = tmp_path_factory.mktemp("started")
+    with Machine(Card.flash(built.card, folder / "card.img"), folder) as machine:
+        machine.wait_for_page()
+        state = machine.try_run("timeout 800 systemctl is-system-running --wait", 820)[1]
+        assert state == "running", machine.try_run("systemctl list-units --failed --no-pager")[1]
+        return machine.moment(folder / "moment")

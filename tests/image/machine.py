@@ -8,21 +8,25 @@ import contextlib
 import itertools
 import re
 import shutil
-import signal
 import socket
 import subprocess
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
 FIRST_AT = 4 * 1024 * 1024  # where the card's first partition begins
 SYSTEM_PARTITIONS = {2: "a", 3: "b"}
 
+# unsafe: what the guest wrote is kept by this machine's memory, also when the emulator is killed.
+_CARD_DRIVE = "format=raw,discard=unmap,cache=unsafe"
 STICK_DEVICE = "usb-serial,id=stick,chardev=stick,always-plugged=on"
-BOOT_PATIENCE_S = 600.0  # an emulated board is some twenty times slower than a real one
+BOOT_PATIENCE_S = 900.0  # an emulated board is some twenty times slower than a real one
+# A real board's devices are there within 90 s; an emulated one's on a busy machine are not.
+PATIENT_KERNEL = "systemd.default_device_timeout_sec=600"
 SHELL_PATIENCE_S = 120.0
 _POLL_S = 0.2
 
@@ -84,6 +88,11 @@ class Card:
             check=True,
         )
 
+    def add(self, number: int, file: Path) -> None:
+        """A copy of a file of this machine, under its own name."""
+        place = f"{self.path}@@{self.start_of(number)}"
+        subprocess.run(["mcopy", "-o", "-i", place, str(file), "::/"], check=True)
+
     def names(self, number: int) -> set[str]:
         done = subprocess.run(
             ["mdir", "-b", "-i", f"{self.path}@@{self.start_of(number)}", "::/"],
@@ -106,6 +115,26 @@ class Card:
         return found
 
 
+@dataclass(frozen=True)
+class Moment:
+    """A running board, kept: what was in its memory and on its card."""
+
+    memory: Path
+    card: Card
+
+
+def usb_drive(path: Path, mib: int) -> Card:
+    """An empty drive as shops sell them: one partition, FAT."""
+    with path.open("wb") as file:
+        file.truncate(mib * 1024 * 1024)
+    table = b"label: dos\nstart=2048, type=c\n"
+    subprocess.run(["sfdisk", "-q", str(path)], input=table, check=True)
+    offset = ["--offset=2048", "-F", "32", "-s", "8"]
+    done = ["mkfs.vfat", *offset, str(path), str((mib - 1) * 1024)]
+    subprocess.run(done, check=True, stdout=subprocess.DEVNULL)
+    return Card(path)
+
+
 class Machine:
     """A board with `card` in it. `stick` is a serial port of this machine, plugged in by USB."""
 
@@ -121,7 +150,7 @@ class Machine:
         stick: Path | None = None,
         network: bool = True,
         memory_mib: int = 1024,
-        more_kernel: str = "",
+        more_kernel: str = PATIENT_KERNEL,
         more_devices: tuple[str, ...] = (),
     ) -> None:
         self.card = card
@@ -142,7 +171,8 @@ class Machine:
         folder.mkdir(parents=True, exist_ok=True)
 
     def __enter__(self) -> Self:
-        self.power_on()
+        if self._qemu is None:
+            self.power_on()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -155,8 +185,11 @@ class Machine:
     def console(self) -> str:
         return self.console_file.read_text(errors="replace") if self.console_file.exists() else ""
 
-    def power_on(self) -> None:
-        """Firmware: choose the partition, load kernel, first code and command line from it."""
+    def power_on(self, memory: Path | None = None) -> None:
+        """Firmware: choose the partition, load kernel, first code and command line from it.
+
+        With `memory` of a Moment the machine goes on from there instead.
+        """
         self._starts += 1
         number = self.card.boot_partition(trial=self.trial_next)
         self.trial_next = False  # a trial counts for one start
@@ -172,6 +205,8 @@ class Machine:
             *("-kernel", str(self.folder / "vmlinuz"), "-initrd", str(self.folder / "initrd")),
             *("-append", f"{line} systemd.debug_shell={self.SHELL} {self.more_kernel}"),
         ]
+        if memory is not None:
+            command += ["-incoming", f"exec:cat {memory}"]
         with (self.folder / "qemu.log").open("ab") as log:
             self._qemu = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT
@@ -189,7 +224,7 @@ class Machine:
         forward = f"hostfwd=tcp:127.0.0.1:{self.http_port}-:80"
         isolated = "" if self.network else ",restrict=on"
         wanted = [
-            *("-drive", f"file={self.card.path},format=raw,if=none,id=card,discard=unmap"),
+            *("-drive", f"file={self.card.path},if=none,id=card,{_CARD_DRIVE}"),
             *("-device", "virtio-blk-pci,drive=card"),
             *("-netdev", f"user,id=lan,{forward}{isolated}"),
             *("-device", "virtio-net-pci,netdev=lan,romfile="),
@@ -239,6 +274,14 @@ class Machine:
         self.power_on()
         return how
 
+    def plug_in_a_drive(self, image: Path) -> None:
+        """A USB drive, as `image`."""
+        self._monitor(f"drive_add 0 if=none,id=drive,format=raw,readonly=on,file={image}")
+        self._monitor("device_add usb-storage,id=usb-drive,drive=drive")
+
+    def pull_out_the_drive(self) -> None:
+        self._monitor("device_del usb-drive")
+
     def pull_the_stick(self) -> None:
         self._monitor("device_del stick")
 
@@ -253,17 +296,33 @@ class Machine:
 
     @contextlib.contextmanager
     def frozen(self) -> Iterator[None]:
-        """The emulator stands still: its card is as a power cut at this moment leaves it."""
-        assert self._qemu is not None
-        self._qemu.send_signal(signal.SIGSTOP)
+        """The board stands still, its clock too: the card is as a power cut now leaves it."""
+        self._monitor("stop")
         try:
             yield
         finally:
-            self._qemu.send_signal(signal.SIGCONT)
+            self._monitor("cont")
+
+    def moment(self, folder: Path) -> "Moment":
+        """The board as it is now, to go on from as often as wanted. Not with a stick in it."""
+        folder.mkdir()
+        with self.frozen():
+            self._monitor("migrate_set_parameter max-bandwidth 100G")
+            self._monitor(f'migrate "exec:cat >{folder / "memory"}"')
+            card = self.card.copy(folder / "card.img")
+        return Moment(folder / "memory", card)
+
+    @classmethod
+    def at(cls, moment: "Moment", folder: Path) -> Self:
+        """A board that goes on from `moment`, with a copy of its card."""
+        folder.mkdir(parents=True, exist_ok=True)
+        machine = cls(moment.card.copy(folder / "card.img"), folder)
+        machine.power_on(moment.memory)
+        return machine
 
     def _monitor(self, command: str) -> None:
         with socket.socket(socket.AF_UNIX) as monitor:
-            monitor.settimeout(30)
+            monitor.settimeout(120)
             monitor.connect(str(self.folder / "monitor"))
             said = b""
             for line in (b"", command.encode() + b"\n"):
@@ -400,7 +459,7 @@ class Pi3(Machine):
     CONSOLE = "ttyS1,115200"
     SHELL = "ttyS1"
     TREES = ("bcm2837-rpi-3-b.dtb",)
-    KERNEL = "systemd.watchdog_sec=off modprobe.blacklist=cdc_subset"
+    KERNEL = f"{PATIENT_KERNEL} systemd.watchdog_sec=off modprobe.blacklist=cdc_subset"
 
     def _board(self) -> list[str]:
         self.more_kernel = self.KERNEL

@@ -1,21 +1,39 @@
-"""Updates on an emulated board: tried before they count, and gone back from when they fail."""
+"""Updates on an emulated board: tried before they count, and gone back from when they fail.
+
+The tests follow one board through its life: refusals, an update from a USB drive, one whose agent
+does not run, one found at night that does not even start, one that loses its power on trial.
+"""
 
 import http.server
 import json
 import shutil
+import ssl
 import subprocess
+import tarfile
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
 import pytest
 
 from tests.image.conftest import PROJECT, Built
-from tests.image.machine import Card, Machine
+from tests.image.machine import Machine, Moment, usb_drive
 
-DOOR = "/run/edge-doors/door"
-INSTALL_PATIENCE_S = 900.0
+INSTALL_PATIENCE_S = 1200.0
+RESULT = "/data/update/result.json"
+DRIVE_MIB = 640
+# What a newer system may leave behind: a driver's file of its own, a table and a column.
+NEWER_STATE = """
+import sqlite3
+open('/var/lib/zwave/newer', 'w').write('newer')
+open('/var/lib/zwave/kept', 'w').write('newer')
+state = sqlite3.connect('/var/lib/edge/state.db')
+state.execute('create table newer (what text)')
+state.execute('alter table document add column newer text')
+state.commit()
+"""
 
 
 class Maker:
@@ -26,29 +44,52 @@ class Maker:
         self._folder = folder
         self.release = json.loads((built.system / "release.json").read_text())
 
-    def bundle(self, name: str, newer_by: int, *, broken: str = "", key: Path | None = None) -> str:
-        """An update as file `name`. `broken`: a shell command that spoils its root ($ROOT)."""
+    def small(self, name: str, newer_by: int, *, board: str = "", key: Path | None = None) -> Path:
+        """A bundle that holds next to nothing: enough to be refused."""
+        system = self._folder / f"{name}.d"
+        system.mkdir()
+        release = self._release(name, newer_by)
+        release["board"] = board or release["board"]
+        (system / "release.json").write_text(json.dumps(release))
+        (system / "vmlinuz").write_bytes(b"kernel" * 100_000)
+        return self._pack(name, system, key)
+
+    def system(self, name: str, newer_by: int, *, root: str = "", files: str = "") -> Path:
+        """A whole bundle. `root`, `files`: shell commands that change its root ($ROOT), and the
+        files beside the root ($SYSTEM); without the first it is the root of the built system."""
         folder = self._folder / f"{name}.d"
-        root, system = folder / "root", folder / "system"
-        release = {**self.release, "release": name}
-        release["version"] += newer_by
+        tree, system = folder / "root", folder / "system"
+        release = json.dumps(self._release(name, newer_by))
         folder.mkdir()
-        subprocess.run(["cp", "-al", self._built.root, root], check=True)  # as links: no space
-        subprocess.run(["cp", "-al", self._built.system, system], check=True)
-        for path in (root / "usr/lib/edge/release.json", system / "release.json"):
-            path.unlink()
-            path.write_text(json.dumps(release))
-        if broken:
-            subprocess.run(["sh", "-euc", broken], env={"ROOT": str(root)}, check=True)
-        (system / "root.squashfs").unlink()
-        squeeze = ["-comp", "zstd", "-Xcompression-level", "1", "-b", "256K", "-quiet"]
-        made = ["mksquashfs", root, system / "root.squashfs", "-noappend", "-no-progress", *squeeze]
-        subprocess.run(made, check=True)
+        subprocess.run(["cp", "-al", self._built.system, system], check=True)  # links: no space
+        self._change(files, SYSTEM=str(system))
+        (system / "release.json").unlink()
+        (system / "release.json").write_text(release)
+        if root:
+            subprocess.run(["cp", "-al", self._built.root, tree], check=True)
+            inner = tree / "usr/lib/edge/release.json"
+            inner.unlink()
+            inner.write_text(release)
+            self._change(root, ROOT=str(tree))
+            (system / "root.squashfs").unlink()
+            squeeze = ["-comp", "zstd", "-Xcompression-level", "1", "-b", "256K", "-quiet"]
+            made = ["mksquashfs", tree, system / "root.squashfs", "-noappend", "-no-progress"]
+            subprocess.run([*made, *squeeze], check=True)
+        return self._pack(name, system, None)
+
+    def _release(self, name: str, newer_by: int) -> dict[str, object]:
+        return {**self.release, "release": name, "version": self.release["version"] + newer_by}
+
+    def _change(self, command: str, **places: str) -> None:
+        subprocess.run(["sh", "-euc", command], env={"PATH": "/usr/bin:/bin", **places}, check=True)
+
+    def _pack(self, name: str, system: Path, key: Path | None) -> Path:
         signing = key or Path(self._built.step("key", "path").stdout.strip())
         maker = [PROJECT / ".venv/bin/python", PROJECT / "image/step/bundle.py"]
-        subprocess.run([*maker, system, signing, self._folder / name], check=True)
-        shutil.rmtree(folder)
-        return name
+        bundle = self._folder / f"{name}.update"
+        subprocess.run([*maker, system, signing, bundle], check=True)
+        shutil.rmtree(system.parent if system.name == "system" else system)
+        return bundle
 
 
 @pytest.fixture(scope="module")
@@ -67,117 +108,223 @@ def maker(built: Built, folder: Path) -> Maker:
 
 
 @pytest.fixture(scope="module")
-def shelf(folder: Path) -> Iterator[int]:
-    """The port of a web server that hands out the folder's files to the guest."""
-    handler = partial(_Quiet, directory=str(folder))
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield server.server_address[1]
-    server.shutdown()
-    server.server_close()
-    thread.join()
-
-
-class _Quiet(http.server.SimpleHTTPRequestHandler):
-    def log_message(self, *_: object) -> None:
-        pass
-
-
-@pytest.fixture(scope="module")
-def box(built: Built, folder: Path) -> Iterator[Machine]:
-    with Machine(Card.flash(built.card, folder / "card.img"), folder / "box") as machine:
-        machine.wait_until("systemctl is-active edge-agent.service")
+def box(started: Moment, folder: Path) -> Iterator[Machine]:
+    with Machine.at(started, folder / "box") as machine:
         machine.run("echo measured >/data/edge/kept; echo cache >/data/system-a/zwave/kept; sync")
         yield machine
 
 
-def hand_in(box: Machine, shelf: int, name: str) -> None:
-    """As the agent does: the file appears, whole, under the name that systemd watches."""
-    box.run("install -d -o edge -g edge -m 700 /data/edge/update")
-    fetch = (
-        f"import urllib.request as u; u.urlretrieve('http://10.0.2.2:{shelf}/{name}', '/data/p')"
-    )
-    box.run(f'python3 -c "{fetch}"', 300)
-    box.run("mv /data/p /data/edge/update/bundle")
+class Drive:
+    """A USB drive with bundles on it, plugged into the box, and how they are handed in from it."""
+
+    def __init__(self, box: Machine, folder: Path) -> None:
+        self._box = box
+        self._folder = folder
+        self._made = 0
+
+    def bring(self, *bundles: Path) -> None:
+        self._made += 1
+        drive = usb_drive(self._folder / f"drive-{self._made}.img", DRIVE_MIB)
+        for bundle in bundles:
+            drive.add(1, bundle)
+        self._box.plug_in_a_drive(drive.path)
+        self._box.wait_until("mkdir -p /run/drive; mount -o ro /dev/sd?1 /run/drive")
+
+    def take_away(self) -> None:
+        self._box.run("umount /run/drive")
+        self._box.pull_out_the_drive()
+
+    def hand_in(self, bundle: Path) -> None:
+        """As the agent does: the file appears, whole, under the name that systemd watches."""
+        place = "/data/edge/update"
+        self._box.run(f"install -d -o edge -g edge -m 700 {place}; rm -f {RESULT}")
+        copy = f"cp /run/drive/{bundle.name} {place}/part && mv {place}/part {place}/bundle"
+        self._box.run(copy, 600)
+
+
+@pytest.fixture(scope="module")
+def drive(box: Machine, folder: Path) -> Drive:
+    return Drive(box, folder)
 
 
 def result(box: Machine) -> dict[str, str]:
-    said: dict[str, str] = json.loads(box.run("cat /data/edge/update/result.json"))
+    said: dict[str, str] = json.loads(box.run(f"cat {RESULT}"))
     return said
 
 
-def refused(box: Machine, shelf: int, name: str) -> str:
-    box.run("rm -f /data/edge/update/result.json")
-    hand_in(box, shelf, name)
-    box.wait_until("test -s /data/edge/update/result.json")
-    box.wait_until("test ! -e /data/edge/update/bundle")
+def refused(box: Machine, drive: Drive, bundle: Path) -> str:
+    drive.hand_in(bundle)
+    box.wait_until(f"test -s {RESULT} && test ! -e /data/edge/update/bundle")
     said = result(box)
     assert said["outcome"] == "refused", said
+    print(f"\n  {bundle.name}: {said['text']}")
     return said["text"]
 
 
 def test_bad_updates_are_refused_with_a_clear_line(
-    box: Machine, maker: Maker, shelf: int, folder: Path
+    box: Machine, maker: Maker, drive: Drive, folder: Path
 ) -> None:
     stranger = folder / "stranger.pem"
     subprocess.run(["openssl", "genpkey", "-algorithm", "ed25519", "-out", stranger], check=True)
-    assert "not signed by the maker" in refused(
-        box, shelf, maker.bundle("strangers", 9, key=stranger)
-    )
-    assert "older than what runs" in refused(box, shelf, maker.bundle("older", -9))
-    whole = folder / maker.bundle("good", 10)
-    (folder / "cut").write_bytes(whole.read_bytes()[:50_000_000])
-    assert "download it again" in refused(box, shelf, "cut")
-    assert box.system == "a"
+    unsigned = folder / "unsigned.update"
+    with tarfile.open(unsigned, "w") as tar, tarfile.open(maker.small("whole", 1)) as whole:
+        for member in whole.getmembers():
+            if member.name != "manifest.sig":
+                tar.addfile(member, whole.extractfile(member))
+    cut = folder / "cut.update"
+    cut.write_bytes((folder / "whole.update").read_bytes()[:300_000])
+    photo = folder / "photo.update"
+    photo.write_bytes(b"\xff\xd8\xff\xe0" * 100_000)
+    bad = {
+        maker.small("strangers", 9, key=stranger): "not signed by the maker",
+        maker.small("toasters", 9, board="toaster"): "this update is for toaster",
+        maker.small("older", -9): "older than what runs",
+        maker.small("same", 0): "installed already",
+        unsigned: "not an update for this box",
+        cut: "download it again",
+        photo: "not a whole update",
+    }
+    drive.bring(*bad)
+    for bundle, sentence in bad.items():
+        assert sentence in refused(box, drive, bundle)
+    # The agent, which has no rights, can read the reason.
+    assert box.run(f"setpriv --reuid edge --regid edge --clear-groups cat {RESULT}")
+    drive.take_away()
+    assert box.card.boot_partition(trial=False) == 2
 
 
-def test_a_good_update_is_tried_and_kept(box: Machine, shelf: int) -> None:
-    hand_in(box, shelf, "good")
+def test_an_update_waits_for_devices_that_are_away_and_is_tried_and_kept(
+    box: Machine, maker: Maker, drive: Drive
+) -> None:
+    good = maker.system("good", 10, root="true")
+    drive.bring(good)
+    identity = box.run("cat /etc/machine-id; sha256sum /data/edge-keys/edge-key")
+    box.run("touch /run/edge/curtailing")  # as the agent says it (edge/signs.py)
+    drive.hand_in(good)
+    box.wait_until("grep -q waiting /run/edge-update/progress.json")
+    assert box.run("systemctl is-active edge-update.service || true") == "activating"
+    assert box.try_run(f"test -e {RESULT}")[0] != 0
+    drive.take_away()
+    box.run("rm /run/edge/curtailing")
     assert box.go_on(INSTALL_PATIENCE_S) == "trial"
     assert box.system == "b"
     box.wait_until("systemctl is-active edge-confirm.service && test ! -e /run/edge-trial")
-    assert result(box)["outcome"] == "installed"
-    assert box.run("cat /data/edge/kept /var/lib/zwave/kept").split() == ["measured", "cache"]
-    box.pull_the_plug()
-    box.power_on()
-    assert box.system == "b", "a confirmed system starts from now on"
+    assert result(box) == {"release": "good", "outcome": "installed", "text": ""}
     assert json.loads(box.run("cat /usr/lib/edge/release.json"))["release"] == "good"
+    assert box.run("cat /data/edge/kept /var/lib/zwave/kept").split() == ["measured", "cache"]
+    assert box.run("cat /etc/machine-id; sha256sum /data/edge-keys/edge-key") == identity
+    assert box.card.boot_partition(trial=False) == 3, "a confirmed system starts from now on"
 
 
 def test_an_update_whose_agent_does_not_run_is_gone_back_from(
-    box: Machine, maker: Maker, shelf: int
+    box: Machine, maker: Maker, drive: Drive, folder: Path
 ) -> None:
+    (folder / "newer.py").write_text(NEWER_STATE)
     spoil = (
+        f"cp {folder}/newer.py $ROOT/usr/lib/edge/newer.py;"
         "cd $ROOT/usr/lib/systemd/system; rm edge-agent.service; mkdir edge-healthy.service.d;"
-        "printf '[Service]\\nExecStart=/bin/false\\n' >edge-agent.service;"
+        "printf '[Unit]\\nRequiresMountsFor=/var/lib/edge\\n[Service]\\nType=oneshot\\n"
+        "ExecStart=/usr/bin/python3 /usr/lib/edge/newer.py\\nExecStart=/bin/false\\n'"
+        " >edge-agent.service;"
         "printf '[Service]\\nTimeoutStartSec=60\\n' >edge-healthy.service.d/hurry.conf"
     )
-    hand_in(box, shelf, maker.bundle("spoilt", 20, broken=spoil))
+    spoilt = maker.system("spoilt", 20, root=spoil)
+    drive.bring(spoilt)
+    drive.hand_in(spoilt)
+    drive.take_away()
     assert box.go_on(INSTALL_PATIENCE_S) == "trial"
     assert box.system == "a"
     assert box.go_on(INSTALL_PATIENCE_S) == "restart"
     assert box.system == "b"
     box.wait_until("systemctl is-active edge-agent.service")
     assert result(box)["outcome"] == "gone back"
+    # The newer one had its say, and the older one understands all that it finds.
+    box.run("test -e /data/system-a/zwave/newer")
     assert box.run("cat /data/edge/kept /var/lib/zwave/kept").split() == ["measured", "cache"]
+    assert box.run("ls /var/lib/zwave /var/lib/edge | grep -c newer || true") == "0"
+    box.run("edge status")
+    assert "problem" not in box.run("ls /var/lib/edge | grep -i 'damaged\\|aside' || true")
 
 
-def test_an_update_that_does_not_even_start_is_gone_back_from(
-    box: Machine, maker: Maker, shelf: int
+def test_an_update_found_at_night_that_does_not_even_start_is_gone_back_from(
+    box: Machine, maker: Maker, folder: Path
 ) -> None:
-    hand_in(box, shelf, maker.bundle("dead", 30, broken="rm $ROOT/usr/lib/systemd/systemd"))
-    assert box.go_on(INSTALL_PATIENCE_S) == "trial"
-    assert box.go_on(INSTALL_PATIENCE_S) == "restart"
-    assert box.system == "b"
-    box.wait_until("systemctl is-active edge-agent.service")
-
-
-def test_power_lost_on_trial_ends_in_the_old_system(box: Machine, maker: Maker, shelf: int) -> None:
-    hand_in(box, shelf, maker.bundle("unlucky", 40))
-    assert box.go_on(INSTALL_PATIENCE_S) == "trial"
+    dead = maker.system("dead", 30, files="rm $SYSTEM/initrd; echo no >$SYSTEM/initrd")
+    shelf = folder / "shelf"
+    shelf.mkdir()
+    dead.rename(shelf / dead.name)
+    entry = {
+        "version": maker.release["version"] + 30,
+        "release": "dead",
+        "bundle": dead.name,
+        "size": (shelf / dead.name).stat().st_size,
+    }
+    (shelf / "latest.json").write_text(json.dumps({maker.release["board"]: entry}))
+    timer = box.run("systemctl cat edge-update-check.timer; systemctl list-timers --no-pager")
+    assert "edge-update-check.timer" in timer
+    with shelf_server(shelf, folder) as port:
+        trust = (folder / "shelf.pem").read_text()
+        unit = "/run/systemd/system/edge-update-check.service.d"
+        box.run(
+            f"echo '{trust}' >/run/shelf.pem; printf 'https://10.0.2.2:{port}/' >/run/address;"
+            f"mount --bind /run/address /usr/lib/edge/release-address; mkdir -p {unit};"
+            f"printf '[Service]\\nEnvironment=SSL_CERT_FILE=/run/shelf.pem\\n' >{unit}/trust.conf;"
+            "systemctl daemon-reload"
+        )
+        ask = "systemctl start edge-update-check.service"
+        for reason in ("/data/edge/update/opted-out", "/run/edge/curtailing"):
+            box.run(f"touch {reason}")
+            box.run(ask, 300)
+            assert box.run("ls /data/edge/update").replace("opted-out", "").strip() == ""
+            box.run(f"rm {reason}")
+        box.run(f"systemctl --no-block start edge-update-check.service; rm -f {RESULT}")
+        assert box.go_on(INSTALL_PATIENCE_S) == "trial"
     assert box.system == "a"
-    box.pull_the_plug()
+    box.wait_ended()
     box.power_on()
     assert box.system == "b"
     box.wait_until("systemctl is-active edge-agent.service")
+    assert result(box)["outcome"] == "gone back"
+    assert "did not start" in result(box)["text"]
+
+
+def test_power_lost_on_trial_ends_in_the_old_system(
+    box: Machine, maker: Maker, drive: Drive
+) -> None:
+    unlucky = maker.system("unlucky", 40)
+    drive.bring(unlucky)
+    drive.hand_in(unlucky)
+    drive.take_away()
+    assert box.go_on(INSTALL_PATIENCE_S) == "trial"
+    assert box.system == "a"
+    box.pull_the_plug()
+    assert box.card.boot_partition(trial=False) == 3
+
+
+@contextmanager
+def shelf_server(shelf: Path, folder: Path) -> Iterator[int]:
+    """The port of an https server that hands out `shelf` to the guest, trusted by shelf.pem."""
+    certificate, key = folder / "shelf.pem", folder / "shelf-key.pem"
+    made = ["openssl", "req", "-x509", "-newkey", "ed25519", "-nodes", "-days", "2"]
+    named = ["-subj", "/CN=shelf", "-addext", "subjectAltName=IP:10.0.2.2"]
+    files = ["-keyout", str(key), "-out", str(certificate)]
+    subprocess.run([*made, *named, *files], check=True, capture_output=True)
+    server = http.server.ThreadingHTTPServer(
+        ("127.0.0.1", 0), partial(_Quiet, directory=str(shelf))
+    )
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    server.socket = context.wrap_socket(server.socket, server_side=True)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield server.server_address[1]
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+class _Quiet(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *_: object) -> None:
+        pass

@@ -3,11 +3,16 @@
 import http.server
 import json
 import os
+import ssl
 import threading
 from datetime import UTC, datetime
+from ipaddress import IPv4Address
 from pathlib import Path
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from edge.appliance import (
     card,
@@ -70,6 +75,55 @@ def test_only_verified_servers_are_asked_for_the_time(tmp_path: Path) -> None:
     (tmp_path / "sources").write_text("http://plain.example\nhttps://good.example\n\n")
     found = web_time.addresses(tmp_path / "sources", tmp_path / "absent")
     assert found == ["https://good.example"]
+
+
+@pytest.mark.parametrize(
+    ("said", "believed"),
+    [
+        ("Sun, 01 Jan 2040 00:00:00 GMT", True),  # this machine's clock is far from there
+        ("Mon, 23 Nov 2026 05:00:00 GMT", False),  # before the certificate was issued
+        ("Sun, 01 Jan 2045 00:00:00 GMT", False),
+    ],
+)
+def test_a_date_counts_within_its_certificates_years_whatever_our_clock_says(
+    tmp_path: Path, said: str, believed: bool
+) -> None:
+    class Clock(http.server.BaseHTTPRequestHandler):
+        def do_HEAD(self) -> None:
+            self.send_response_only(404)
+            self.send_header("Date", said)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    issued = datetime(2039, 1, 1, tzinfo=UTC)
+    certificate = a_certificate(tmp_path, issued, issued.replace(year=2041))
+    listening = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    listening.load_cert_chain(certificate)
+    trusting = ssl.create_default_context(cafile=str(certificate))
+    with http.server.HTTPServer(("127.0.0.1", 0), Clock) as server:
+        server.socket = listening.wrap_socket(server.socket, server_side=True)
+        thread = threading.Thread(target=server.handle_request)
+        thread.start()
+        found = web_time.ask(f"https://127.0.0.1:{server.server_address[1]}/", trusting)
+        thread.join()
+    assert (found is not None) == believed
+
+
+def a_certificate(folder: Path, begins: datetime, ends: datetime) -> Path:
+    """A self-signed one for 127.0.0.1, with its key."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "clock")])
+    here = x509.SubjectAlternativeName([x509.IPAddress(IPv4Address("127.0.0.1"))])
+    made = x509.CertificateBuilder(name, name, key.public_key(), 1, begins, ends)
+    signed = made.add_extension(here, critical=False).sign(key, hashes.SHA256())
+    pem = serialization.Encoding.PEM
+    plain = serialization.NoEncryption()
+    form = serialization.PrivateFormat.PKCS8
+    path = folder / "clock.pem"
+    path.write_bytes(signed.public_bytes(pem) + key.private_bytes(pem, form, plain))
+    return path
 
 
 def test_only_a_newer_release_for_this_board_is_fetched() -> None:
