@@ -209,7 +209,7 @@ class Agent:
             clock,
             self.health,
             self.page.access.is_claimed,
-            lambda: self.account.paired.url if self.account.paired else None,
+            self.account.time_source,
             self.steering.anything_away,
         )
 

@@ -57,13 +57,13 @@ class PresetAccount:
         """Pair once the clock is trusted; raises what pairing raises, and is tried again."""
         preset = self._credentials.get(ACCOUNT)
         while preset is not None and self._account.paired is None:
+            wished = json.loads(preset)
+            log_in = self._account.log_in(  # from here on its server may be asked for the time
+                wished["url"], wished["email"], wished["password"], allow_private=True
+            )
             if not self._clock.is_trusted():
                 await self._clock.sleep(_LOOK_EVERY)
                 continue
-            wished = json.loads(preset)
-            log_in = self._account.log_in(
-                wished["url"], wished["email"], wished["password"], allow_private=True
-            )
             await self._account.pair(log_in, SiteWish(name=self._name()))
         if preset is not None:
             self._credentials.delete(ACCOUNT)

@@ -38,7 +38,7 @@ def lamp(*, claimed: bool, health: Health) -> Lamp:
 
 
 class Signs:
-    """A part of the agent. `server` is the address of the paired FlexMeasures."""
+    """A part of the agent. `server` is the FlexMeasures it is or wants to be paired with."""
 
     def __init__(
         self,

@@ -1,7 +1,7 @@
 """Sets the clock from a web server's Date where time servers are blocked.
 
 Good to a few seconds, which slots of five minutes can bear. The servers are the one FlexMeasures
-runs on (the agent leaves its address in a file) and those named at build time. The connection is
+runs on (the agent leaves its address in a file) and the release address. The connection is
 verified but for the one thing that cannot be: our clock may stand at the image's date, before the
 certificate was issued. So the Date it says must lie within the certificate's own years.
 """
@@ -18,7 +18,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 FROM_AGENT = Path("/run/edge/time-source")
-FROM_BUILD = Path("/usr/lib/edge/time-sources")
+FROM_BUILD = Path("/usr/lib/edge/release-address")  # may be empty
 FLOOR = Path("/usr/lib/clock-epoch")
 
 _ASK_WITHIN_S = 20.0
@@ -66,7 +66,7 @@ def ask(address: str, context: ssl.SSLContext | None = None) -> datetime | None:
     )
     try:
         connection.connect()
-        certificate = connection.sock.getpeercert()
+        certificate = connection.sock.getpeercert() or {}
         connection.request("HEAD", "/")
         found = date_of(connection.getresponse().getheader("Date") or "")
     except (OSError, http.client.HTTPException) as problem:
@@ -74,7 +74,7 @@ def ask(address: str, context: ssl.SSLContext | None = None) -> datetime | None:
         return None
     finally:
         connection.close()
-    return found if found and _lies_within(found, certificate) else None
+    return found if found and certificate and _lies_within(found, certificate) else None
 
 
 def _lies_within(found: datetime, certificate: Mapping[str, object]) -> bool:

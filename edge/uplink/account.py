@@ -69,6 +69,7 @@ class Account:
     ) -> None:
         self.box = box
         self.paired: Paired | None = None
+        self._typed: str | None = None  # the server somebody wants to pair with
         self.refused: tuple[str, ...] = ()  # feeds that no sensor could be had for, and why
         self._settings = settings
         self._credentials = credentials
@@ -112,7 +113,14 @@ class Account:
     def log_in(self, url: str, email: str, password: str, *, allow_private: bool) -> LogIn:
         """What a person typed. Raises AddressRefused."""
         reach = Reach(private=allow_private, loopback=self._allow_loopback)
-        return LogIn(parse_address(url, reach), email.strip(), password)
+        address = parse_address(url, reach)
+        self._typed = address.base
+        return LogIn(address, email.strip(), password)
+
+    def time_source(self) -> str | None:
+        """The server that may be asked for the time where time servers are blocked: pairing itself
+        needs the time."""
+        return self.paired.url if self.paired else self._typed
 
     async def look(self, log_in: LogIn) -> Look:
         """What that log-in sees. Changes nothing. Raises what pairing.trouble_of names."""

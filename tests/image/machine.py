@@ -12,6 +12,7 @@ import socket
 import subprocess
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -135,8 +136,17 @@ def usb_drive(path: Path, mib: int) -> Card:
     return Card(path)
 
 
+class _NoRedirect(urllib.request.HTTPRedirectHandler):
+    def redirect_request(self, *_: object) -> None:
+        """Cookies and hosts of the guest mean nothing here: we follow by hand."""
+
+
 class Machine:
-    """A board with `card` in it. `stick` is a serial port of this machine, plugged in by USB."""
+    """A board with `card` in it. `stick` is a serial port of this machine, plugged in by USB.
+
+    `clock`: what its battery clock shows at each start ("1970-01-01": as if there were none).
+    Without `names` nothing on the internet can be found by name, such as time servers.
+    """
 
     CONSOLE = "ttyAMA0"
     SHELL = "hvc0"
@@ -150,6 +160,8 @@ class Machine:
         stick: Path | None = None,
         network: bool = True,
         memory_mib: int = 1024,
+        clock: str = "utc",
+        names: bool = True,
         more_kernel: str = PATIENT_KERNEL,
         more_devices: tuple[str, ...] = (),
     ) -> None:
@@ -158,6 +170,8 @@ class Machine:
         self.stick = stick
         self.network = network
         self.memory_mib = memory_mib
+        self.clock = clock
+        self.names = names
         self.more_kernel = more_kernel
         self.more_devices = more_devices
         self.http_port = free_port()
@@ -200,6 +214,7 @@ class Machine:
         line = line.replace("console=tty1", f"console={self.CONSOLE}")
         shell = self.folder / "shell"
         shell.unlink(missing_ok=True)
+        (self.folder / "monitor").unlink(missing_ok=True)
         command = [
             *(qemu(), *self._board(), *self._devices(shell)),
             *("-kernel", str(self.folder / "vmlinuz"), "-initrd", str(self.folder / "initrd")),
@@ -223,11 +238,12 @@ class Machine:
     def _devices(self, shell: Path) -> list[str]:
         forward = f"hostfwd=tcp:127.0.0.1:{self.http_port}-:80"
         isolated = "" if self.network else ",restrict=on"
+        isolated += "" if self.names else ",dns=10.0.2.200"
         wanted = [
             *("-drive", f"file={self.card.path},if=none,id=card,{_CARD_DRIVE}"),
             *("-device", "virtio-blk-pci,drive=card"),
             *("-netdev", f"user,id=lan,{forward}{isolated}"),
-            *("-device", "virtio-net-pci,netdev=lan,romfile="),
+            *("-device", "virtio-net-pci,netdev=lan,romfile=", "-rtc", f"base={self.clock}"),
             *("-device", "virtio-rng-pci", "-device", "i6300esb", "-device", "qemu-xhci"),
             *("-serial", f"file:{self.console_file}"),
             *("-monitor", f"unix:{self.folder / 'monitor'},server=on,wait=off"),
@@ -318,11 +334,15 @@ class Machine:
         folder.mkdir(parents=True, exist_ok=True)
         machine = cls(moment.card.copy(folder / "card.img"), folder)
         machine.power_on(moment.memory)
+        machine._monitor("cont")  # it was frozen when it was kept
         return machine
 
     def _monitor(self, command: str) -> None:
         with socket.socket(socket.AF_UNIX) as monitor:
             monitor.settimeout(120)
+            while not (self.folder / "monitor").exists():
+                self._still_on()
+                time.sleep(_POLL_S)
             monitor.connect(str(self.folder / "monitor"))
             said = b""
             for line in (b"", command.encode() + b"\n"):
@@ -336,15 +356,26 @@ class Machine:
 
     def get(self, path: str = "/") -> tuple[int, str]:
         """Status and body of a page, as a browser on the LAN would fetch it."""
-        request = urllib.request.Request(
-            f"http://127.0.0.1:{self.http_port}{path}",
-            headers={"Host": "flexbox.local", "Accept": "text/html"},
-        )
+        return self._fetch(path, None)
+
+    def post(self, path: str, **fields: str) -> tuple[int, str]:
+        """Send a form of the page; status and body of what the browser sees next."""
+        return self._fetch(path, urllib.parse.urlencode(fields).encode())
+
+    def _fetch(self, path: str, body: bytes | None) -> tuple[int, str]:
+        headers = {"Host": "flexbox.local", "Accept": "text/html"}
+        if body is not None:
+            headers |= {"Origin": "http://flexbox.local", "Sec-Fetch-Site": "same-origin"}
+        url = f"http://127.0.0.1:{self.http_port}{path}"
+        opener = urllib.request.build_opener(_NoRedirect())
         try:
-            with urllib.request.urlopen(request, timeout=20) as answer:
+            with opener.open(urllib.request.Request(url, body, headers), timeout=60) as answer:
                 return answer.status, answer.read().decode(errors="replace")
-        except urllib.error.HTTPError as refused:
-            return refused.code, refused.read().decode(errors="replace")
+        except urllib.error.HTTPError as other:
+            to = other.headers.get("Location", "")
+            if other.code == 303 and body is None:
+                return self._fetch(to, None)
+            return other.code, to or other.read().decode(errors="replace")
 
     def wait_for_page(self, patience_s: float = BOOT_PATIENCE_S) -> float:
         """Seconds from power to the first good answer of the page."""

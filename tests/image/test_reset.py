@@ -1,10 +1,23 @@
-"""Preparing a card, and making it forget: files that people put on the first partition."""
+"""Preparing a card, and making it forget: files that people put on the first partition.
 
+One prepared card lives through most of this file, on a board without battery clock in a house that
+blocks time servers: its settings are followed, the time comes from a web server, its password is
+forgotten, then everything.
+"""
+
+import http.server
+import json
 import mmap
+import threading
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+
+import pytest
 
 from tests.image.conftest import Built
 from tests.image.machine import Card, Machine
+from tests.image.shelf import HOST, put, shelf_server, trust
 
 PREPARED = """
 name = "attic"
@@ -13,8 +26,15 @@ claim_code = "CANARY-claim-code"
 network = "CANARY-network"
 password = "CANARY-wifi-password"
 country = "NL"
+[flexmeasures]
+url = "http://{address}"
+email = "box@house.example"
+password = "CANARY-account-password"
 """
-CANARIES = (b"CANARY-claim-code", b"CANARY-wifi-password", b"CANARY-in-the-store")
+SECRETS = (b"CANARY-claim-code", b"CANARY-wifi-password", b"CANARY-account-password")
+IN_THE_STORE = b"CANARY-in-the-store"
+PASSWORD = "correct horse battery"
+ACCOUNT_PORTS = range(5300, 5400)  # what the box lets an address name, besides 80 and 443
 
 
 def holds(path: Path, text: bytes) -> bool:
@@ -22,35 +42,130 @@ def holds(path: Path, text: bytes) -> bool:
         return whole.find(text) >= 0
 
 
-def test_a_prepared_card_is_followed_and_a_reset_forgets_all_of_it(
-    built: Built, tmp_path: Path
+class _Account(http.server.BaseHTTPRequestHandler):
+    """Stands where FlexMeasures would, and takes down who logs in."""
+
+    asked: list[dict[str, str]]
+
+    def do_POST(self) -> None:
+        self.asked.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+        self.send_error(503)
+
+    def do_GET(self) -> None:
+        self.send_error(503)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture(scope="module")
+def account() -> Iterator[tuple[int, list[dict[str, str]]]]:
+    """The port of a server that hears of the account, and what it heard."""
+    asked: list[dict[str, str]] = []
+    handler = type("Heard", (_Account,), {"asked": asked})
+    for port in ACCOUNT_PORTS:
+        try:
+            server = http.server.ThreadingHTTPServer(("127.0.0.1", port), handler)
+            break
+        except OSError:
+            continue
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield port, asked
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+@pytest.fixture(scope="module")
+def box(
+    built: Built,
+    tmp_path_factory: pytest.TempPathFactory,
+    account: tuple[int, list[dict[str, str]]],
+) -> Iterator[Machine]:
+    folder = tmp_path_factory.mktemp("prepared")
+    card = Card.flash(built.card, folder / "card.img")
+    card.write(1, "edge.toml", PREPARED.format(address=f"{HOST}:{account[0]}").encode())
+    with Machine(card, folder, clock="1970-01-01", names=False) as machine:
+        machine.wait_for_page()
+        yield machine
+
+
+def test_a_prepared_card_is_followed_once_and_its_secrets_are_taken_out(box: Machine) -> None:
+    assert box.run("hostname") == "attic"
+    assert "CANARY-network" in box.run("nmcli -g NAME,802-11-wireless.ssid con show preset")
+    assert box.run("stat -c '%a %U' /data/network/preset.nmconnection") == "600 root"
+    assert box.run("ls /data/edge/preseed.json 2>/dev/null || echo gone") == "gone"
+    left = files_for_people(box)
+    assert "edge.toml.applied" in left
+    assert "\nedge.toml\n" not in left
+    assert "network = " in left
+    for secret in SECRETS:
+        assert secret.decode() not in left
+    assert box.run("journalctl -b --no-pager -o cat | grep -c 'CANARY-[acw]' || true") == "0"
+    for place in ("/data/edge", "/data/edge-keys", "/run/edge-settings"):
+        found = box.run(f"grep -rlE '{b'|'.join(SECRETS).decode()}' {place} || true")
+        assert not found, found
+
+
+def test_a_clock_without_battery_starts_at_the_images_date_and_is_set_by_a_web_server(
+    built: Built, box: Machine, tmp_path: Path, account: tuple[int, list[dict[str, str]]]
 ) -> None:
-    card = Card.flash(built.card, tmp_path / "card.img")
-    card.write(1, "edge.toml", PREPARED.encode())
-    with Machine(card, tmp_path) as box:
-        box.wait_until("systemctl is-active edge-agent.service")
-        assert box.run("hostname") == "attic"
-        assert "CANARY-network" in box.run("nmcli -g NAME,802-11-wireless.ssid con show preset")
-        assert box.run("stat -c '%a %U' /data/network/preset.nmconnection") == "600 root"
-        assert box.run("ls /data/edge/preseed.json 2>/dev/null || echo gone") == "gone"
-        left = card_text(box)
-        assert "CANARY-claim-code" not in left
-        assert "CANARY-wifi-password" not in left
-        front = box.run("journalctl -b --no-pager -o cat | grep -c CANARY-[cw] || true")
-        assert front == "0"
-        box.run("for i in $(seq 200); do echo CANARY-in-the-store; done >/data/edge/notes; sync")
-        before = box.run("cat /etc/machine-id; sha256sum /data/edge-keys/edge-key").split()
-        # As the page asks for it: the agent leaves this file.
-        box.run("systemd-run --no-block sh -c 'sleep 2; touch /data/edge/factory-reset'")
-        assert box.go_on() == "restart"
-        box.wait_until("systemctl is-active edge-agent.service")
-        after = box.run("cat /etc/machine-id; sha256sum /data/edge-keys/edge-key").split()
-        assert not {before[0], before[1]} & set(after)
-        assert box.run("hostname") == "flexbox"
-        box.run("sync")
-    assert "edge-reset-factory" not in card.names(1)
-    for canary in CANARIES:
-        assert not holds(card.path, canary), canary
+    release = json.loads((built.system / "release.json").read_text())
+    floor = datetime.fromtimestamp(release["version"], UTC)
+    shown = guest_time(box)
+    print(f"\n  floor {floor:%F %T}, the box's clock {shown:%F %T}, ours {datetime.now(UTC):%F %T}")
+    assert floor <= shown < floor + timedelta(hours=1)
+    assert json.loads(box.run("edge status --json", 300))["clock"]["trusted"] is False
+    assert account[1] == [], "nothing leaves the box before it knows the time"
+    certificate = tmp_path / "shelf.pem"
+    with shelf_server(tmp_path, certificate) as address:
+        trust(box, certificate, "edge-clock.service")
+        put(box, address, "/usr/lib/edge/release-address")
+        box.run("systemctl start edge-clock.service", 300)
+        assert abs(guest_time(box) - datetime.now(UTC)) < timedelta(seconds=30)
+    box.wait_until("edge status --json | grep -q '\"trusted\": true'")
+    end = datetime.now(UTC) + timedelta(minutes=5)
+    while not account[1] and datetime.now(UTC) < end:
+        box.run("sleep 5")
+    assert {"email": "box@house.example", "password": "CANARY-account-password"} in account[1]
+
+
+def test_a_forgotten_password_is_forgotten_by_the_box_too_and_nothing_else(box: Machine) -> None:
+    assert box.post("/claim", password=PASSWORD, code="wrong-code")[0] == 403
+    assert box.post("/claim", password=PASSWORD, code="CANARY-claim-code")[0] == 303
+    assert box.get("/")[0] == 200
+    assert box.post("/log-in", password=PASSWORD)[0] == 303
+    box.run(f"for i in $(seq 200); do echo {IN_THE_STORE.decode()}; done >/data/edge/notes; sync")
+    before = identity(box)
+    box.pull_the_plug()
+    box.card.write(1, "edge-reset-password", b"")
+    box.power_on()
+    box.wait_for_page()
+    assert "edge-reset-password" not in files_for_people(box)
+    status, where = box.post("/log-in", password=PASSWORD)
+    assert status != 303, where
+    assert 'action="/claim"' in box.get("/claim")[1]
+    assert box.run("head -1 /data/edge/notes; hostname").split() == [IN_THE_STORE.decode(), "attic"]
+    assert identity(box) == before
+    # A restart begins where the last one ended, not at the image's date.
+    assert abs(guest_time(box) - datetime.now(UTC)) < timedelta(hours=1)
+
+
+def test_a_factory_reset_leaves_nothing_on_the_whole_card(box: Machine) -> None:
+    before = identity(box)
+    assert holds(box.card.path, IN_THE_STORE)
+    # As the page asks for it: the agent leaves this file.
+    box.run("systemd-run --no-block sh -c 'sleep 2; touch /data/edge/factory-reset'")
+    assert box.go_on() == "restart"
+    box.wait_until("systemctl is-active edge-agent.service")
+    assert not set(before) & set(identity(box))
+    assert box.run("hostname") == "flexbox"
+    assert "edge-reset-factory" not in files_for_people(box)
+    box.run("sync")
+    box.power_off()
+    for canary in (*SECRETS, IN_THE_STORE):
+        assert not holds(box.card.path, canary), canary
 
 
 def test_wishes_in_files_of_imager_are_followed(built: Built, tmp_path: Path) -> None:
@@ -71,12 +186,20 @@ def test_wishes_in_files_of_imager_are_followed(built: Built, tmp_path: Path) ->
     assert "firstrun.sh" not in card.names(1)
 
 
-def card_text(box: Machine) -> str:
-    """All files of the first partition, as the guest sees them."""
+def identity(box: Machine) -> list[str]:
+    """What makes this box itself."""
+    said = box.run("cat /etc/machine-id; sha256sum </data/edge-keys/edge-key")
+    return [line.split()[0] for line in said.splitlines()]
+
+
+def guest_time(box: Machine) -> datetime:
+    return datetime.fromtimestamp(int(box.run("date +%s")), UTC)
+
+
+def files_for_people(box: Machine) -> str:
+    """Names and texts on the first partition, as the guest sees them."""
     box.run("mkdir -p /run/look && mount -o ro $(readlink /run/edge-first) /run/look")
     try:
-        names = box.run("ls /run/look")
-        assert "edge.toml.applied" in names
-        return box.run("cat /run/look/edge.toml.applied; ls /run/look")
+        return box.run("ls /run/look; cat /run/look/edge.toml.applied 2>/dev/null || true")
     finally:
         box.run("umount /run/look")

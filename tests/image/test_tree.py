@@ -30,6 +30,7 @@ SWITCHED_ON = {
         "NetworkManager.service",
         "avahi-daemon.service",
         "edge-agent.service",
+        "edge-clock.path",
         "edge-confirm.service",
         "edge-identity.service",
         "edge-lamp.path",

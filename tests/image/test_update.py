@@ -4,22 +4,18 @@ The tests follow one board through its life: refusals, an update from a USB driv
 does not run, one found at night that does not even start, one that loses its power on trial.
 """
 
-import http.server
 import json
 import shutil
-import ssl
 import subprocess
 import tarfile
-import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 
 import pytest
 
 from tests.image.conftest import PROJECT, Built
 from tests.image.machine import Machine, Moment, usb_drive
+from tests.image.shelf import put, shelf_server, trust
 
 INSTALL_PATIENCE_S = 1200.0
 RESULT = "/data/update/result.json"
@@ -262,15 +258,10 @@ def test_an_update_found_at_night_that_does_not_even_start_is_gone_back_from(
     (shelf / "latest.json").write_text(json.dumps({maker.release["board"]: entry}))
     timer = box.run("systemctl cat edge-update-check.timer; systemctl list-timers --no-pager")
     assert "edge-update-check.timer" in timer
-    with shelf_server(shelf, folder) as port:
-        trust = (folder / "shelf.pem").read_text()
-        unit = "/run/systemd/system/edge-update-check.service.d"
-        box.run(
-            f"echo '{trust}' >/run/shelf.pem; printf 'https://10.0.2.2:{port}/' >/run/address;"
-            f"mount --bind /run/address /usr/lib/edge/release-address; mkdir -p {unit};"
-            f"printf '[Service]\\nEnvironment=SSL_CERT_FILE=/run/shelf.pem\\n' >{unit}/trust.conf;"
-            "systemctl daemon-reload"
-        )
+    certificate = folder / "shelf.pem"
+    with shelf_server(shelf, certificate) as address:
+        trust(box, certificate, "edge-update-check.service")
+        put(box, address, "/usr/lib/edge/release-address")
         ask = "systemctl start edge-update-check.service"
         for reason in ("/data/edge/update/opted-out", "/run/edge/curtailing"):
             box.run(f"touch {reason}")
@@ -299,32 +290,3 @@ def test_power_lost_on_trial_ends_in_the_old_system(
     assert box.system == "a"
     box.pull_the_plug()
     assert box.card.boot_partition(trial=False) == 3
-
-
-@contextmanager
-def shelf_server(shelf: Path, folder: Path) -> Iterator[int]:
-    """The port of an https server that hands out `shelf` to the guest, trusted by shelf.pem."""
-    certificate, key = folder / "shelf.pem", folder / "shelf-key.pem"
-    made = ["openssl", "req", "-x509", "-newkey", "ed25519", "-nodes", "-days", "2"]
-    named = ["-subj", "/CN=shelf", "-addext", "subjectAltName=IP:10.0.2.2"]
-    files = ["-keyout", str(key), "-out", str(certificate)]
-    subprocess.run([*made, *named, *files], check=True, capture_output=True)
-    server = http.server.ThreadingHTTPServer(
-        ("127.0.0.1", 0), partial(_Quiet, directory=str(shelf))
-    )
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate, key)
-    server.socket = context.wrap_socket(server.socket, server_side=True)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        yield server.server_address[1]
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
-
-
-class _Quiet(http.server.SimpleHTTPRequestHandler):
-    def log_message(self, *_: object) -> None:
-        pass
