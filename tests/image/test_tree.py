@@ -33,6 +33,7 @@ SWITCHED_ON = {
         "edge-clock.path",
         "edge-confirm.service",
         "edge-identity.service",
+        "edge-journal-last.service",
         "edge-lamp.path",
         "edge-reset.path",
         "edge-stick.path",

@@ -29,7 +29,7 @@ def stubbed_units(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("units")
     for unit in UNITS.iterdir():
         if unit.is_file() and unit.suffix in {".service", ".socket", ".timer", ".path"}:
-            text = re.sub(r"^(ExecStart=)\S+", r"\1/bin/true", unit.read_text(), flags=re.M)
+            text = re.sub(r"^(Exec(?:Start|Stop)=)\S+", r"\1/bin/true", unit.read_text(), flags=re.M)
             (folder / unit.name).write_text(text)
     return folder
 

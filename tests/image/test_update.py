@@ -234,6 +234,9 @@ def test_an_update_whose_agent_does_not_run_is_gone_back_from(
     assert box.system == "b"
     box.wait_until("systemctl is-active edge-agent.service")
     assert result(box)["outcome"] == "gone back"
+    # What the failed one said at its end is still there to be read.
+    told = box.run("gzip -dc /data/journal/last-boot.log.gz")
+    assert "edge-give-way" in told
     # The newer one had its say, and the older one understands all that it finds.
     box.run("test -e /data/system-a/zwave/newer")
     assert box.run("cat /data/edge/kept /var/lib/zwave/kept").split() == ["measured", "cache"]
