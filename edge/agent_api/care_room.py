@@ -15,7 +15,7 @@ from edge.agent_api.access import Access
 from edge.agent_api.backup_desk import BackupDesk
 from edge.agent_api.door import answer, asked
 from edge.agent_api.entrance import visitor
-from edge.agent_api.log_tail import LogTail
+from edge.agent_api.log_tail import LogTail, kept_logs
 from edge.agent_api.privileged import Privileged
 from edge.agent_api.refusals import NotAllowed
 from edge.agent_api.reset import wish_factory_reset
@@ -101,6 +101,7 @@ class CareRoom:
                 "events.json": events.model_dump_json(indent=1),
                 "documents.json": json.dumps(documents, indent=1),
                 "log.txt": "\n".join(self._tail.lines()),
+                **await asyncio.to_thread(kept_logs),
             },
         )
         return _file(packed, "application/zip")

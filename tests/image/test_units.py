@@ -29,8 +29,8 @@ def stubbed_units(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("units")
     for unit in UNITS.iterdir():
         if unit.is_file() and unit.suffix in {".service", ".socket", ".timer", ".path"}:
-            text = re.sub(r"^(Exec(?:Start|Stop)=)\S+", r"\1/bin/true", unit.read_text(), flags=re.M)
-            (folder / unit.name).write_text(text)
+            program = re.compile(r"^(Exec(?:Start|Stop)=)\S+", re.MULTILINE)
+            (folder / unit.name).write_text(program.sub(r"\1/bin/true", unit.read_text()))
     return folder
 
 
