@@ -245,10 +245,15 @@ def test_checksums_are_right(built: Built) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_release_builds_refuse_the_development_key(built: Built) -> None:
+def test_release_builds_refuse_the_development_key(built: Built, tmp_path: Path) -> None:
     said = built.step("key", "public", RELEASE_BUILD="1", SIGN_KEY="")
     assert said.returncode != 0
     assert "SIGN_KEY" in said.stderr
+    copy = tmp_path / "renamed.pem"
+    copy.write_bytes(Path(built.step("key", "path").stdout.strip()).read_bytes())
+    said = built.step("key", "public", RELEASE_BUILD="1", SIGN_KEY=str(copy))
+    assert said.returncode != 0
+    assert "development key" in said.stderr
 
 
 def test_a_flavour_must_be_named() -> None:
