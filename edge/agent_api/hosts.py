@@ -10,6 +10,8 @@ from pathlib import Path
 
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 _ROUTER_SUFFIXES = ("local", "lan", "home", "fritz.box", "home.arpa")
+# avahi calls a second box of the same name flexbox-2.local, and tells only the house.
+_TAKEN_SUFFIXES = range(2, 10)
 _HOSTS_MAX = 64  # names and addresses of a box with several networks
 
 
@@ -19,6 +21,7 @@ def own_hosts(name: str, proc_net: Path = Path("/proc/self/net")) -> list[str]:
     found = [*_LOOPBACK]
     for each in sorted(names):
         found += [each, *(f"{each}.{suffix}" for suffix in _ROUTER_SUFFIXES)]
+        found += [f"{each}-{number}.local" for number in _TAKEN_SUFFIXES]
     found += sorted(_own_ipv4(proc_net / "fib_trie") | _own_ipv6(proc_net / "if_inet6"))
     return list(dict.fromkeys(found))[:_HOSTS_MAX]
 

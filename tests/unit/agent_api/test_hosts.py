@@ -32,3 +32,9 @@ def test_own_names_and_addresses_and_no_others(tmp_path: Path) -> None:
 
 def test_a_machine_without_these_tables_still_has_its_names(tmp_path: Path) -> None:
     assert "flexbox.local" in own_hosts("flexbox", tmp_path)
+
+
+def test_a_second_box_of_the_same_name_answers_as_the_house_calls_it(tmp_path: Path) -> None:
+    hosts = own_hosts("flexbox", tmp_path)
+    assert "flexbox-2.local" in hosts
+    assert "flexbox-2.evil.example" not in hosts
