@@ -41,3 +41,12 @@ class ConfigFault(EdgeError):
 
 class StoreBroken(EdgeError):
     """A database can neither be used nor set aside."""
+
+
+def first_error(several: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The one that counts of what a TaskGroup raised: a bug comes before an expected failure."""
+    expected, bugs = several.split(EdgeError)
+    first: BaseException = bugs or expected or several
+    while isinstance(first, BaseExceptionGroup):
+        first = first.exceptions[0]
+    return first

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from datetime import timedelta
 
 from edge.clock import MILLISECOND, Clock
-from edge.errors import EdgeError, Malformed, Refused, StoreBroken
+from edge.errors import EdgeError, Malformed, Refused, StoreBroken, first_error
 
 log = logging.getLogger(__name__)
 
@@ -99,6 +99,23 @@ async def until(changed: asyncio.Event, work: Coroutine[None, None, None]) -> No
             await asyncio.wait({working})
     if not working.cancelled():
         working.result()
+
+
+async def first_to_fail(*jobs: Awaitable[None]) -> None:
+    """Run all jobs; when one fails the others are cancelled and its own error is raised.
+
+    A bug comes before an expected failure. Returns once all jobs have returned.
+    """
+
+    async def run(job: Awaitable[None]) -> None:
+        await job
+
+    try:
+        async with asyncio.TaskGroup() as group:
+            for job in jobs:
+                group.create_task(run(job))
+    except BaseExceptionGroup as several:
+        raise first_error(several) from None
 
 
 def tell_systemd(state: str) -> None:

@@ -63,14 +63,19 @@ class Outbox:
         return utc(at_ms) if at_ms else None
 
     async def next_batch(
-        self, limit: int, now: datetime, skip: Collection[int] = ()
+        self,
+        limit: int,
+        now: datetime,
+        skip: Collection[int] = (),
+        under_way: Collection[int] = (),
     ) -> list[OutboxSlot]:
         """Slots to offer now: of one sensor (none in skip), with one prior, in order of time,
-        spanning at most limit resolutions (gaps may lie between). Fresh ones first, then the
-        oldest. A correction waits until what it corrects is settled."""
+        spanning at most limit resolutions (gaps may lie between), without the rows that are under
+        way. Fresh ones first, then the oldest. A correction waits until what it corrects is
+        settled."""
         fresh_ms = epoch_ms(now - FRESH)
         return await self._transaction.look(
-            lambda db: self._slots.next_batch(db, limit, fresh_ms, skip)
+            lambda db: self._slots.next_batch(db, limit, fresh_ms, skip, under_way)
         )
 
     async def posted(self, row_ids: Collection[int], job: str | None = None) -> None:

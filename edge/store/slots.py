@@ -5,9 +5,10 @@ table grows at its end and a stretch of time is a stretch of the table; an index
 per sensor with every slot. What was accepted is packed by the hour, like readings.
 """
 
+import json
 import math
 import sqlite3
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import IntEnum, StrEnum
@@ -229,61 +230,62 @@ class Slots:
             self._set_watermark(db, sensor_id, epoch_ms(moment))
 
     def next_batch(
-        self, db: sqlite3.Connection, limit: int, fresh_ms: int, skip: Collection[int]
+        self,
+        db: sqlite3.Connection,
+        limit: int,
+        fresh_ms: int,
+        skip: Collection[int],
+        under_way: Collection[int],
     ) -> list[OutboxSlot]:
+        held = self._uncommitted.union(under_way)
         longest_ms = max((feed.resolution_ms for feed in self._feeds.values()), default=0)
         for from_ms in (fresh_ms - longest_ms, 0):
-            for first in self._offerable(db, _row_id(max(0, from_ms), 0)):
+            for first in self._offerable(db, held, _row_id(max(0, from_ms), 0)):
                 feed, start_ms = self._feeds[_feed_of(first[0])], start_ms_of(first[0])
                 is_wanted = not from_ms or start_ms + feed.resolution_ms >= fresh_ms
                 if is_wanted and feed.sensor_id not in skip:
-                    return [self._outbox_slot(row) for row in self._batch(db, limit, first)]
+                    return [self._outbox_slot(row) for row in self._batch(db, held, limit, first)]
         return []
 
-    def _batch(self, db: sqlite3.Connection, limit: int, first: "_Row") -> Iterator["_Row"]:
+    def _batch(
+        self, db: sqlite3.Connection, held: Set[int], limit: int, first: "_Row"
+    ) -> Iterator["_Row"]:
         """What may go together with this row."""
         number = _feed_of(first[0])
         end_ms = start_ms_of(first[0]) + limit * self._feeds[number].resolution_ms
-        for row in self._offerable(db, first[0], _row_id(end_ms, 0), number):
+        for row in self._offerable(db, held, first[0], _row_id(end_ms, 0), number):
             if row[2] == first[2]:  # one belief time a post
                 yield row
 
     def _offerable(
         self,
         db: sqlite3.Connection,
+        held: Set[int],
         first: int,
         end: int = (1 << 63) - 1,
         number: int | None = None,
     ) -> Iterator["_Row"]:
-        """Waiting rows, of one feed or of all, that nothing unsettled stands before."""
+        """Waiting rows, of one feed or of all, not held, that nothing unsettled stands before."""
         before = -1
         query = f"{_SELECT} WHERE row_id >= ? AND row_id < ? AND state < 2 {{}} ORDER BY row_id"
         one = f"AND row_id >> {_VERSION_BITS} & {(1 << _FEED_BITS) - 1} = {number}"
         for row in db.execute(query.format("" if number is None else one), [first, end]):
             key = row[0] // _VERSIONS
-            if key != before and row[3] == SlotState.WAITING and row[0] not in self._uncommitted:
+            if key != before and row[3] == SlotState.WAITING and row[0] not in held:
                 yield row
             before = key
 
     def settle(self, db: sqlite3.Connection, verdicts: Mapping[int, tuple[Verdict, str]]) -> None:
-        accepted = rejected = 0
+        rejected = 0
         for row_id, (verdict, reason) in verdicts.items():
-            query = "SELECT value FROM slot WHERE row_id = ? AND state < 2"
-            row = db.execute(query, [row_id]).fetchone()
-            if row is None:
-                continue
-            if verdict is Verdict.ACCEPT:
-                db.execute("DELETE FROM slot WHERE row_id = ?", [row_id])
-                accepted += 1
-                if start_ms_of(row_id) >= self._history_from_ms():
-                    self._accepted[_feed_of(row_id), start_ms_of(row_id)] = row[0]
-            else:
+            if verdict is not Verdict.ACCEPT:
                 state = SlotState.REJECTED if verdict is Verdict.REJECT else SlotState.WAITING
-                rejected += verdict is Verdict.REJECT
-                change = "UPDATE slot SET state = ?, job = NULL, reason = ? WHERE row_id = ?"
-                db.execute(change, [state, reason or None, row_id])
-        if accepted:
-            count_up(db, "accepted", accepted)
+                change = "UPDATE slot SET state = ?, job = NULL, reason = ?"
+                changed = db.execute(
+                    f"{change} WHERE row_id = ? AND state < 2", [state, reason or None, row_id]
+                )
+                rejected += changed.rowcount * (verdict is Verdict.REJECT)
+        self._accept(db, [row_id for row_id, said in verdicts.items() if said[0] is Verdict.ACCEPT])
         if rejected:
             count_up(db, "rejected", rejected)
             db.execute(
@@ -291,6 +293,19 @@ class Slots:
                 " (SELECT row_id FROM slot WHERE state = 2 ORDER BY row_id DESC LIMIT ?)",
                 [REJECTED_MAX],
             )
+
+    def _accept(self, db: sqlite3.Connection, row_ids: Sequence[int]) -> None:
+        accepted = db.execute(
+            "DELETE FROM slot WHERE state < 2 AND row_id IN (SELECT value FROM json_each(?))"
+            " RETURNING row_id, value",
+            [json.dumps(row_ids)],
+        ).fetchall()
+        history_from_ms = self._history_from_ms()
+        for row_id, value in accepted:
+            if start_ms_of(row_id) >= history_from_ms:
+                self._accepted[_feed_of(row_id), start_ms_of(row_id)] = value
+        if accepted:
+            count_up(db, "accepted", len(accepted))
 
     def _feed(
         self, db: sqlite3.Connection, sensor_id: int, resolution: timedelta, began_ms: int = 0

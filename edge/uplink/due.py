@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 ROUND_EVERY = timedelta(seconds=15)
 WINDOW = timedelta(hours=2)  # 30 series every 10 s are 21 600 samples, about 4 MB
 FAR = timedelta(minutes=15)  # sensors that look further than this are computed apart from the rest
-COMMIT_SLOTS = 2000  # ten full batches
+COMMIT_SLOTS = 1000  # five full batches; what is not committed cannot leave
 KEEP = timedelta(hours=48)  # readings stay this long after their slots: late data needs neighbours
 KEEP_FAULTY = timedelta(days=30)  # and this long where a sensor cannot be fed until a person acts
 FORGET_EVERY = timedelta(hours=1)
@@ -213,6 +213,7 @@ class DueSlots:
             due = due_slots(sensor, channels, samples, window, now, self._limits)
             slots += await self._sound(sensor, due.slots)
             until[sensor.sensor_id] = due.until
+            await self._clock.sleep(timedelta(0))  # what waits for the loop goes first
         if not any(samples.values()):
             until |= await self._next_stretch(group, last + far, now)
         await self._outbox.enqueue(slots, until)

@@ -32,6 +32,8 @@ REJECTS_IN_A_ROW_MAX = 4  # then it is the sensor that is refused, not its value
 FAILURES_IN_A_ROW_MAX = 3  # of the server on one sensor; then a value may be what it fails on
 SENSOR_PAUSE = timedelta(hours=1)  # a person must act; one look an hour finds out that they did
 
+type Verdicts = Mapping[int, tuple[Verdict, str]]
+
 _TOLERANCE = 1e-9  # the server keeps doubles; only their decimal notation may differ
 
 
@@ -74,16 +76,47 @@ class Offering:
         self._paused_ms.clear()
         self.refused.clear()
 
-    async def offer(self, server: Server, sensor: Sensor, rows: Sequence[OutboxSlot]) -> None:
-        """Offer slots of one sensor. Raises Unreachable, Refused, Malformed: nothing is settled."""
-        if sensor.sensor_id not in self._answered:
-            rows = await self._settle_arrived(server, sensor, rows)
-        if not rows:
-            return
+    async def missing(
+        self, server: Server, sensor: Sensor, rows: Sequence[OutboxSlot]
+    ) -> Sequence[OutboxSlot]:
+        """What the server does not hold yet of these slots of one sensor; the rest is settled."""
+        if sensor.sensor_id in self._answered:
+            return rows
+        return await self._settle_arrived(server, sensor, rows)
+
+    async def offer(self, server: Server, sensor: Sensor, rows: Sequence[OutboxSlot]) -> Verdicts:
+        """Offer missing slots of one sensor; the verdicts that are left to settle().
+
+        Raises Unreachable, Refused, Malformed: nothing is settled.
+        """
+        if sensor.sensor_id in self.paused() or self.jobs_open >= JOBS_OPEN_MAX:
+            return {}
         if self._failures[sensor.sensor_id] < FAILURES_IN_A_ROW_MAX:
-            await self._post(server, sensor, rows)
-        else:
-            await self._find_fatal(server, sensor, rows, sure=sensor.sensor_id in self._took_others)
+            return await self._post(server, sensor, rows)
+        await self._find_fatal(server, sensor, rows, sure=sensor.sensor_id in self._took_others)
+        return {}
+
+    async def settle(self, sensor: Sensor, verdicts: Verdicts) -> None:
+        """Write verdicts down."""
+        if not verdicts:
+            return
+        await self._outbox.settle(verdicts)
+        accepted = sum(verdict is Verdict.ACCEPT for verdict, _ in verdicts.values())
+        reasons = [reason for verdict, reason in verdicts.values() if verdict is Verdict.REJECT]
+        if accepted:
+            self._accepted(accepted)
+            self._took_others |= {each for each, times in self._failures.items() if times}
+            self._took_others.discard(sensor.sensor_id)
+            self._rejects[sensor.sensor_id] = 0
+            self.refused.pop(sensor.sensor_id, None)
+        self._rejects[sensor.sensor_id] += len(reasons)
+        if self._rejects[sensor.sensor_id] >= REJECTS_IN_A_ROW_MAX:
+            self._rejects[sensor.sensor_id] -= 1  # one more after the pause is enough
+            self._pause(sensor, reasons[-1], SENSOR_PAUSE)
+
+    def doubt(self, sensor: Sensor) -> None:
+        """Something under way was broken off: ask what arrived before posting again."""
+        self._answered.discard(sensor.sensor_id)
 
     async def ask_jobs(self, server: Server, sensors: Mapping[int, Sensor]) -> None:
         """Learn how posts ended that the server took without storing them at once."""
@@ -109,16 +142,16 @@ class Offering:
         rows: Sequence[OutboxSlot],
         *,
         is_part: bool = False,
-    ) -> None:
+    ) -> Verdicts:
         row_ids = [row.row_id for row in rows]
         try:
             posted = await server.post_slots(sensor, rows)
         except SensorRefused as problem:
             self._pause(sensor, str(problem), SENSOR_PAUSE)
-            return
+            return {}
         except Away as problem:
             if problem.may_have_arrived:
-                self._answered.discard(sensor.sensor_id)
+                self.doubt(sensor)
             self._failures[sensor.sensor_id] += _is_failure(problem)
             await self._outbox.posted(row_ids)
             raise
@@ -130,15 +163,14 @@ class Offering:
             if not is_part:  # what is stored already need not be offered in parts
                 rows = await self._settle_arrived(server, sensor, rows)
             await self._halve(server, sensor, rows)
-        else:
-            await self._settle(sensor, posted.verdicts)
+        return posted.verdicts
 
     async def _halve(self, server: Server, sensor: Sensor, rows: Sequence[OutboxSlot]) -> None:
         """Find the guilty among refused slots."""
         middle = len(rows) // 2
         for half in (rows[:middle], rows[middle:]):
             if half and sensor.sensor_id not in self.paused():
-                await self._post(server, sensor, half, is_part=True)
+                await self.settle(sensor, await self._post(server, sensor, half, is_part=True))
 
     async def _find_fatal(
         self, server: Server, sensor: Sensor, rows: Sequence[OutboxSlot], *, sure: bool
@@ -150,7 +182,8 @@ class Offering:
         halves = [half for half in (rows[:middle], rows[middle:]) if half]
         for half in halves:
             try:
-                await self._post(server, sensor, half, is_part=True)
+                verdicts = await self._post(server, sensor, half, is_part=True)
+                await self.settle(sensor, verdicts)
             except Away as problem:
                 if not _is_failure(problem):
                     raise
@@ -161,7 +194,7 @@ class Offering:
         for half, why in failed:
             if len(half) == 1:
                 reason = f"FlexMeasures fails on it: {why}"
-                await self._settle(sensor, {half[0].row_id: (Verdict.REJECT, reason)})
+                await self.settle(sensor, {half[0].row_id: (Verdict.REJECT, reason)})
             else:
                 await self._find_fatal(server, sensor, half, sure=True)
 
@@ -176,26 +209,12 @@ class Offering:
             raise
         except Refused:  # the answer to a post says better what is wrong
             stored = {}
-        self._answered.add(sensor.sensor_id)
         arrived = {row.row_id for row in rows if _is_same(stored.get(row.slot.start), row)}
+        if len(arrived) < len(rows):  # else the next may have arrived as well
+            self._answered.add(sensor.sensor_id)
         if arrived:
-            await self._settle(sensor, dict.fromkeys(arrived, (Verdict.ACCEPT, "")))
+            await self.settle(sensor, dict.fromkeys(arrived, (Verdict.ACCEPT, "")))
         return [row for row in rows if row.row_id not in arrived]
-
-    async def _settle(self, sensor: Sensor, verdicts: Mapping[int, tuple[Verdict, str]]) -> None:
-        await self._outbox.settle(verdicts)
-        accepted = sum(verdict is Verdict.ACCEPT for verdict, _ in verdicts.values())
-        reasons = [reason for verdict, reason in verdicts.values() if verdict is Verdict.REJECT]
-        if accepted:
-            self._accepted(accepted)
-            self._took_others |= {each for each, times in self._failures.items() if times}
-            self._took_others.discard(sensor.sensor_id)
-            self._rejects[sensor.sensor_id] = 0
-            self.refused.pop(sensor.sensor_id, None)
-        self._rejects[sensor.sensor_id] += len(reasons)
-        if self._rejects[sensor.sensor_id] >= REJECTS_IN_A_ROW_MAX:
-            self._rejects[sensor.sensor_id] -= 1  # one more after the pause is enough
-            self._pause(sensor, reasons[-1], SENSOR_PAUSE)
 
     async def _end_job(
         self, server: Server, sensor: Sensor | None, rows: Sequence[OutboxSlot], state: JobState
@@ -205,14 +224,14 @@ class Offering:
             return
         match state.end:
             case JobEnd.FINISHED:
-                await self._settle(sensor, {row.row_id: (Verdict.ACCEPT, "") for row in rows})
+                await self.settle(sensor, {row.row_id: (Verdict.ACCEPT, "") for row in rows})
             case JobEnd.GUILTY if len(rows) > 1:
                 await self._halve(server, sensor, rows)
             case JobEnd.GUILTY:
-                await self._settle(sensor, {rows[0].row_id: (Verdict.REJECT, state.reason)})
+                await self.settle(sensor, {rows[0].row_id: (Verdict.REJECT, state.reason)})
             case _:  # failed or lost
-                self._answered.discard(sensor.sensor_id)
-                await self._settle(
+                self.doubt(sensor)
+                await self.settle(
                     sensor, {row.row_id: (Verdict.KEEP, state.reason) for row in rows}
                 )
                 if state.end is JobEnd.FAILED:

@@ -5,6 +5,7 @@ server has room. Nothing leaves while the clock is not trusted, nothing while th
 be left alone. What becomes of each slot is offering.py's business.
 """
 
+import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
@@ -13,11 +14,14 @@ from datetime import UTC, datetime, timedelta
 from edge.clock import MILLISECOND, Clock
 from edge.model import Sensor
 from edge.store.outbox import FRESH, Outbox, OutboxSlot, Verdict
+from edge.supervise import first_to_fail
 from edge.uplink.connection import Away
 from edge.uplink.offering import JOBS_OPEN_MAX, Offering, Server
 from edge.uplink.pacing import Pacing
 
 TICK = timedelta(seconds=1)
+FIRST_TICK = timedelta(milliseconds=20)  # after work: more of it may be about to be committed
+HANDS = 2  # one batch is under way while the next is made ready
 BATCH_SLOTS_MAX = 200  # larger batches cost the server far more when they have to be repeated
 BACKFILL_FOR = timedelta(seconds=10)  # at a stretch; then fresh slots and jobs have their turn
 OUTAGE_AFTER = timedelta(minutes=15)  # a shorter silence is no outage: the pace stays
@@ -62,6 +66,9 @@ class Shipping:
         self._backfill_ms = 0  # old slots wait until then
         self._heard_ms: int | None = None
         self._recent: deque[tuple[int, int]] = deque(maxlen=1000)  # when, how many were accepted
+        self._taking, self._turn = asyncio.Lock(), asyncio.Lock()
+        self._under_way: set[int] = set()  # rows that are in somebody's hands
+        self._sent = 0  # batches
         self.last_accepted: datetime | None = None
 
     @property
@@ -71,12 +78,13 @@ class Shipping:
 
     async def run(self) -> None:
         """Ship for ever. Raises Unreachable, Refused, Malformed: keep_running() waits."""
+        pause = FIRST_TICK
         while True:
-            if not await self.round():
-                await self._clock.sleep(TICK)
+            pause = FIRST_TICK if await self.round() else min(pause * 2, TICK)
+            await self._clock.sleep(pause)
 
     async def round(self) -> bool:
-        """Do what is to be done now; True if there is more."""
+        """Do what is to be done now; True if old slots were sent."""
         server = self._find_server()
         if server is None or not self._clock.is_trusted() or self._now_ms() < self._quiet_ms:
             return False
@@ -128,25 +136,70 @@ class Shipping:
         if not self._is_upload_time(now):
             return
         while (batch := await self._next(sensors, now)) and _is_fresh(batch, now):
-            await self._offer(server, sensors, batch)
+            await self._send(server, sensors, batch)
         if self._beat is not None:
             await self._beat()
         self._next_upload = self._pacing.next_upload(now)
 
     async def _backfill(self, server: Server, sensors: dict[int, Sensor]) -> bool:
-        """Send what is older, for a while; True if there is more that may go now."""
+        """Send what is older, for a while; True if something was sent.
+
+        FlexMeasures gets one post after the other and never waits for us: while it stores a batch
+        the other hand writes the verdicts of the one before and makes the next one ready.
+        """
         until_ms = self._now_ms() + BACKFILL_FOR // MILLISECOND
-        while self._backfill_ms <= self._now_ms():
-            now = self._clock.wall_now()
-            if self._now_ms() >= until_ms or self._is_upload_time(now):
-                return True
-            batch = await self._next(sensors, _OLDEST_FIRST)
-            if not batch or _is_fresh(batch, now):
-                return False
-            await self._offer(server, sensors, batch)
+        sent = self._sent
+        await first_to_fail(*(self._hand(server, sensors, until_ms) for _ in range(HANDS)))
+        return self._sent > sent
+
+    async def _hand(self, server: Server, sensors: dict[int, Sensor], until_ms: int) -> None:
+        while self._may_backfill(until_ms):
+            async with self._taking:
+                batch = await self._next(sensors, _OLDEST_FIRST)
+                if not batch or _is_fresh(batch, self._clock.wall_now()):
+                    return
+                row_ids = {row.row_id for row in batch}
+                self._under_way |= row_ids
+            try:
+                await self._send(server, sensors, batch, until_ms)
+            finally:
+                self._under_way -= row_ids
+
+    def _may_backfill(self, until_ms: int) -> bool:
+        now_ms = self._now_ms()
+        is_time = self._backfill_ms <= now_ms < until_ms
+        return is_time and not self._is_upload_time(self._clock.wall_now())
+
+    async def _send(
+        self,
+        server: Server,
+        sensors: dict[int, Sensor],
+        batch: Sequence[OutboxSlot],
+        until_ms: int | None = None,
+    ) -> None:
+        """Offer a batch and settle it; one of backfill (with until_ms) only if it still may go."""
+        sensor = sensors[batch[0].slot.sensor_id]
+        try:
+            rows = await self._offering.missing(server, sensor, batch)
+            async with self._turn:
+                if not rows or (until_ms is not None and not self._may_backfill(until_ms)):
+                    return
+                verdicts = await self._offering.offer(server, sensor, rows)
+                self._sent += 1
+                self._note_heard(server, is_backfill=until_ms is not None)
+            await self._offering.settle(sensor, verdicts)
+        except asyncio.CancelledError:
+            self._offering.doubt(sensor)
+            raise
+
+    def _note_heard(self, server: Server, *, is_backfill: bool) -> None:
+        now_ms = self._now_ms()
+        if self._heard_ms is not None:
+            self._note_silence(timedelta(milliseconds=now_ms - self._heard_ms))
+        self._heard_ms = now_ms
+        if is_backfill:
             pause = self._pacing.pause(server.allowance)
-            self._backfill_ms = max(self._backfill_ms, self._now_ms() + pause // MILLISECOND)
-        return False
+            self._backfill_ms = max(self._backfill_ms, now_ms + pause // MILLISECOND)
 
     def _is_upload_time(self, now: datetime) -> bool:
         """Also where the clock was set back: the next upload is never further than a period."""
@@ -157,7 +210,7 @@ class Shipping:
         if self._offering.jobs_open >= JOBS_OPEN_MAX:
             return []
         skip = self._offering.paused()
-        while batch := await self._outbox.next_batch(BATCH_SLOTS_MAX, now, skip):
+        while batch := await self._outbox.next_batch(BATCH_SLOTS_MAX, now, skip, self._under_way):
             if batch[0].slot.sensor_id in sensors:
                 break
             if sensors:  # none at all is no person's wish
@@ -166,15 +219,6 @@ class Shipping:
             else:
                 skip.add(batch[0].slot.sensor_id)
         return batch
-
-    async def _offer(
-        self, server: Server, sensors: dict[int, Sensor], batch: Sequence[OutboxSlot]
-    ) -> None:
-        await self._offering.offer(server, sensors[batch[0].slot.sensor_id], batch)
-        now_ms = self._now_ms()
-        if self._heard_ms is not None:
-            self._note_silence(timedelta(milliseconds=now_ms - self._heard_ms))
-        self._heard_ms = now_ms
 
     def _note_silence(self, silence: timedelta) -> None:
         """After an outage old slots wait: the other boxes of the server are back too."""

@@ -15,6 +15,7 @@ from edge.supervise import (
     PAUSE_MAX,
     REFUSED_PAUSE,
     Job,
+    first_to_fail,
     keep_running,
     prove_alive,
     until,
@@ -155,3 +156,19 @@ async def test_failure_of_the_work_comes_through() -> None:
 
     with pytest.raises(Unreachable):
         await until(asyncio.Event(), work())
+
+
+async def test_bug_is_raised_rather_than_the_failure_that_came_with_it() -> None:
+    async def unreachable() -> None:
+        raise Unreachable("away")
+
+    async def bug() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        await first_to_fail(unreachable(), bug())
+    with pytest.raises(Unreachable):
+        await first_to_fail(unreachable(), asyncio.Event().wait())  # type: ignore[arg-type]

@@ -17,7 +17,13 @@ from urllib.parse import urlsplit
 import aiohttp
 
 from edge.certificates import trust_for
-from edge.errors import ConfigFault, EdgeError, Malformed, Refused, Unreachable
+from edge.errors import (
+    ConfigFault,
+    Malformed,
+    Refused,
+    Unreachable,
+    first_error,
+)
 
 PORT = 8123
 ANSWER_WITHIN_S = 20.0
@@ -82,7 +88,7 @@ class Connection:
                     yield connection
                     listener.cancel()
             except BaseExceptionGroup as several:
-                raise _first(several) from None
+                raise first_error(several) from None
             finally:
                 await connection._close()
 
@@ -233,15 +239,6 @@ class Connection:
 
 class NotFound(Malformed):
     """Home Assistant does not know what was asked for: no dashboard set up, no such service."""
-
-
-def _first(several: BaseExceptionGroup[BaseException]) -> BaseException:
-    """The error that counts: a bug comes before an expected failure."""
-    expected, bugs = several.split(EdgeError)
-    first: BaseException = bugs or expected or several
-    while isinstance(first, BaseExceptionGroup):
-        first = first.exceptions[0]
-    return first
 
 
 def _age(told: Message, date: str) -> timedelta | None:

@@ -15,12 +15,13 @@ from zwave_js_server.model.driver import Driver
 from zwave_js_server.model.node import Node
 
 from edge.clock import Clock
-from edge.devices.zwave.door import NodeSilent, StickSilent, answered, first_to_fail
+from edge.devices.zwave.door import NodeSilent, StickSilent, answered
 from edge.devices.zwave.metering import Metering, Silent
 from edge.devices.zwave.nodes import label, meter_values
 from edge.devices.zwave.presets import Setting
 from edge.devices.zwave.switching import set_parameter
 from edge.errors import Malformed, Refused
+from edge.supervise import first_to_fail
 
 log = logging.getLogger(__name__)
 

@@ -7,7 +7,7 @@ made whole here, so that the rest of this room sees EdgeErrors only.
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -183,25 +183,3 @@ def _said_no(what: str, problem: FailedZWaveCommand) -> EdgeError:
     if problem.zwave_error_code in _PASSING:
         return NodeSilent(said)
     return Refused(said)
-
-
-async def first_to_fail(*jobs: Awaitable[None]) -> None:
-    """Run all jobs; when one fails the others are cancelled and its own error is raised.
-
-    A bug comes before an expected failure. Returns once all jobs have returned.
-    """
-
-    async def run(job: Awaitable[None]) -> None:
-        await job
-
-    try:
-        async with asyncio.TaskGroup() as group:
-            for job in jobs:
-                group.create_task(run(job))
-    except BaseExceptionGroup as several:
-        expected, bugs = several.split(EdgeError)
-        first: BaseException | None = bugs or expected
-        while isinstance(first, BaseExceptionGroup):
-            first = first.exceptions[0]
-        if first is not None:
-            raise first from None

@@ -26,7 +26,6 @@ from edge.devices.zwave.door import (
     DriverClient,
     Event,
     connect,
-    first_to_fail,
     listen,
 )
 from edge.devices.zwave.events import EventLog
@@ -39,6 +38,7 @@ from edge.devices.zwave.steps import Steps
 from edge.devices.zwave.upkeep import Upkeep
 from edge.errors import Malformed, Unreachable
 from edge.model import Device, Intake
+from edge.supervise import first_to_fail
 
 log = logging.getLogger(__name__)
 

@@ -2,7 +2,7 @@ import asyncio
 
 import pytest
 
-from edge.devices.zwave.door import NodeSilent, StickSilent, answered, first_to_fail
+from edge.devices.zwave.door import NodeSilent, StickSilent, answered
 from edge.errors import EdgeError, Refused, Unreachable
 from tests.unit.devices.zwave_script import METER, SILENCE, ScriptedDriver, dump, failure
 
@@ -83,19 +83,3 @@ async def test_unknown_event_is_passed_over() -> None:
     driver = a_driver()
     driver.node_says(METER, "something new")
     assert driver.unreadable == []
-
-
-async def test_bug_is_raised_rather_than_the_failure_that_came_with_it() -> None:
-    async def unreachable() -> None:
-        raise Unreachable("away")
-
-    async def bug() -> None:
-        try:
-            await asyncio.Event().wait()
-        finally:
-            raise ZeroDivisionError
-
-    with pytest.raises(ZeroDivisionError):
-        await first_to_fail(unreachable(), bug())
-    with pytest.raises(Unreachable):
-        await first_to_fail(unreachable(), asyncio.Event().wait())  # type: ignore[arg-type]

@@ -51,6 +51,18 @@ async def test_watermark_is_where_the_slots_end_and_never_goes_back(box: Box) ->
     assert await box.outbox.watermark(2) is None
 
 
+async def test_rows_that_are_under_way_are_not_handed_out_again(box: Box) -> None:
+    now = box.clock.wall_now()
+    backlog = slots(now - 30 * HOUR, 6)
+    await enqueue(box, backlog)
+    first = await batch(box, 4)
+    under_way = {row.row_id for row in first}
+    second = await box.outbox.next_batch(4, now, (), under_way)
+    assert [row.slot for row in (*first, *second)] == backlog
+    under_way |= {row.row_id for row in second}
+    assert await box.outbox.next_batch(4, now, (), under_way) == []
+
+
 async def test_fresh_slots_go_before_the_backlog_and_the_backlog_oldest_first(box: Box) -> None:
     now = box.clock.wall_now()
     await enqueue(box, slots(now - 10 * HOUR, 40, 1) + slots(now - 30 * HOUR, 4, 2))

@@ -1,6 +1,7 @@
 """An outbox and its sender in front of a server that does as it is told, for the tests here."""
 
-from collections.abc import Callable, Sequence
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime, timedelta
 
 from edge.model import Sensor, Slot, Term
@@ -32,8 +33,22 @@ class FakeServer:
         self.trouble: Callable[[int], Exception | None] = lambda _: None
         self.loses_answers = False
         self.allowance: Allowance | None = None
+        self.is_busy = False
+        self.before_answer: Callable[[], Awaitable[None]] = lambda: asyncio.sleep(0)
+        self.after_storing = self.before_answer
 
     async def post_slots(self, sensor: Sensor, slots: Sequence[OutboxSlot]) -> Posted:
+        assert not self.is_busy, "two posts at a time"
+        self.is_busy = True
+        try:
+            await self.before_answer()
+            posted = self._answer(sensor, slots)
+            await self.after_storing()
+            return posted
+        finally:
+            self.is_busy = False
+
+    def _answer(self, sensor: Sensor, slots: Sequence[OutboxSlot]) -> Posted:
         self._raise_trouble(sensor.sensor_id)
         self.posts.append((sensor.sensor_id, [row.slot.start for row in slots]))
         if self.in_jobs:

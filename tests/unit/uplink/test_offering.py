@@ -1,3 +1,4 @@
+import asyncio
 from contextlib import suppress
 from datetime import timedelta
 
@@ -49,6 +50,40 @@ async def test_restart_in_the_middle_of_a_post_asks_what_arrived(
     await box.ship()
     assert [len(batch) for _, batch in server.posts] == [80]
     assert box.held() == starts
+
+
+async def test_all_whose_verdicts_were_lost_with_the_power_are_asked_for_not_posted_again(
+    box: Box, server: FakeServer
+) -> None:
+    starts = await box.due(700, until=NOON - DAY)
+    for number, at in enumerate(starts[:450]):
+        server.held[1, at] = 1.0 + number
+    box.start()
+    await box.ship()
+    assert [len(batch) for _, batch in server.posts] == [150, 100]
+    assert box.held() == starts
+    assert server.questions == 3
+
+
+async def test_post_that_is_broken_off_is_asked_for_not_posted_again(
+    box: Box, server: FakeServer
+) -> None:
+    starts = await box.due(500, until=NOON - DAY)
+    posted = asyncio.Event()
+
+    async def never() -> None:
+        posted.set()
+        await asyncio.Event().wait()
+
+    server.after_storing = never
+    shipping = asyncio.ensure_future(box.shipping.round())
+    await posted.wait()
+    shipping.cancel()
+    with suppress(asyncio.CancelledError):
+        await shipping
+    server.after_storing = server.before_answer
+    await box.ship()
+    assert box.held() == starts  # and the server says so where something comes twice
 
 
 async def test_wrong_password_reaches_a_person(box: Box, server: FakeServer) -> None:

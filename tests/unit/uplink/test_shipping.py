@@ -1,6 +1,11 @@
+import asyncio
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
+from typing import Any
 
+import pytest
+
+from edge.store.outbox import OutboxSlot
 from edge.uplink.flexmeasures import Away
 from edge.uplink.pacing import UPLOAD_EVERY, Allowance, Pacing
 from edge.uplink.shipping import BATCH_SLOTS_MAX, OUTAGE_AFTER
@@ -48,6 +53,29 @@ async def test_old_slots_leave_oldest_first_in_batches(box: Box, server: FakeSer
     await box.shipping.round()
     assert [at for _, batch in server.posts for at in batch] == starts
     assert max(len(batch) for _, batch in server.posts) == BATCH_SLOTS_MAX
+
+
+async def test_next_batch_is_made_ready_while_one_is_under_way(
+    box: Box, server: FakeServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    starts = await box.due(400, until=NOON - DAY)
+    next_is_ready = asyncio.Event()
+    next_batch = box.outbox.next_batch
+
+    async def noted(*args: Any) -> list[OutboxSlot]:
+        rows = await next_batch(*args)
+        if [row.slot.start for row in rows] == starts[200:]:
+            next_is_ready.set()
+        return rows
+
+    async def until_the_next_is_ready() -> None:
+        async with asyncio.timeout(5):
+            await next_is_ready.wait()
+
+    monkeypatch.setattr(box.outbox, "next_batch", noted)
+    server.before_answer = until_the_next_is_ready
+    await box.shipping.round()
+    assert box.held() == starts
 
 
 async def test_fresh_slots_go_before_old_ones(box: Box, server: FakeServer) -> None:
