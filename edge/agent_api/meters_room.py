@@ -27,9 +27,6 @@ from edge.health import Health
 from edge.intake import ReadingIntake
 from edge.model import Device, Quantity
 
-# What a household is likeliest to have, first.
-_ORDER = ("zwave", "smappee", "homeassistant", "p1")
-
 type Note = Callable[[str, str, dict[str, str]], Awaitable[None]]
 
 
@@ -63,10 +60,9 @@ class MetersRoom:
         ]
 
     async def _show(self, _: web.Request) -> web.Response:
-        names = sorted(FAMILIES, key=lambda n: _ORDER.index(n) if n in _ORDER else len(_ORDER))
         return answer(
             MetersView(
-                families=[await self._family(name) for name in names],
+                families=[await self._family(name) for name in FAMILIES],
                 devices=self._devices(),
                 stick=self._network.stick() if "zwave" in FAMILIES else None,
             )

@@ -10,11 +10,11 @@ from typing import cast
 from edge.errors import ConfigFault
 from edge.family import FamilyModule
 
-FAMILIES = {
+FAMILIES = {  # in the page's order: what a household is likeliest to have, first
     "zwave": "edge.devices.zwave.frame",
+    "smappee": "edge.devices.smappee",
     "homeassistant": "edge.devices.homeassistant",
     "p1": "edge.devices.p1",
-    "smappee": "edge.devices.smappee",
 }
 
 

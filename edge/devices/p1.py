@@ -1,7 +1,6 @@
 """A DSMR P1 port: the smart meter's own socket in the Netherlands and Belgium.
 
-The meter says a telegram every second (DSMR 5) or ten (DSMR 4). Sources: P1 Companion Standard
-5.0.2 (Netbeheer Nederland), e-MUCS P1 1.7.1 (Fluvius).
+It says a telegram every second or ten. Sources: P1 Companion Standard 5.0.2, e-MUCS P1 1.7.1.
 """
 
 import asyncio
@@ -18,7 +17,6 @@ from edge.family import Answers, Choice, Field, FieldKind, Found, GetSecret, Not
 from edge.model import Channel, Device, DeviceState, Direction, Kind, Quantity, Reading
 
 EVERY = timedelta(seconds=10)  # what a DSMR 4 meter does; more would only wear the card
-STALE = timedelta(days=2)  # a gas meter off the air is repeated; a meter's clock may be wrong
 SILENT_AFTER_S = 25.0  # two telegrams of the slowest meter missed
 TELEGRAM_BYTES_MAX = 8192
 _TELEGRAM = re.compile(rb"(/[^/!]*!)([0-9A-F]{4})\r?\n")
@@ -82,9 +80,6 @@ class P1:
             self._devices = _devices(telegram, found, self._clock)
             self._intake.announce([channel for channel, _ in found])
             for _, reading in found:
-                at, now = reading.taken_at, self._clock.wall_now()
-                if isinstance(at, datetime) and abs(now - at) > STALE:
-                    continue
                 if self._last.get(reading.channel_key) != reading:  # gas is repeated for minutes
                     self._intake.offer(reading)
                 self._last[reading.channel_key] = reading

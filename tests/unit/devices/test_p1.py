@@ -163,14 +163,6 @@ async def test_damaged_telegram_is_left_out_and_many_are_said(house: House) -> N
     assert isinstance(house.failures[0], Malformed)
 
 
-async def test_gas_of_another_year_is_left_out(house: House) -> None:
-    house.clock.step_wall(timedelta(days=2000))
-    async with house.running():
-        house.meter.say()
-        await house.intake.until(lambda: len(house.intake.readings) == 4)
-    assert not house.intake.of("gas")
-
-
 async def test_unplugged_cable_is_unreachable(house: House) -> None:
     async with house.running():
         house.meter.say()
