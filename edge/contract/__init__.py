@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict
 class Message(BaseModel):
     """Base of every message: unknown fields are refused, so that both sides speak the same."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
 
 class Problem(Message):
