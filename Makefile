@@ -75,7 +75,8 @@ flow: setup homeassistant ## the whole agent in the simulated house
 release-test: test ## before a release: `make test`, and what speaks to FlexMeasures on an older one
 	@$(SETUP) flexmeasures_older
 	@FLEXMEASURES_HOME=build/flexmeasures-older $(PY) -m pytest -q tests/flow/test_flexmeasures.py \
-	  tests/flow/test_flexmeasures_faults.py tests/flow/test_pairing.py tests/flow/test_box_health.py
+	  tests/flow/test_flexmeasures_faults.py tests/flow/test_pairing.py tests/flow/test_box_health.py \
+	  tests/flow/test_schedules.py tests/flow/test_way_back.py
 
 .PHONY: page
 page: setup ## the setup page: its security, and every screen in a real browser

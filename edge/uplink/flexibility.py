@@ -15,6 +15,16 @@ LIMIT_RESOLUTION = timedelta(minutes=1)  # "now, for half an hour" begins and en
 W_PER_KW = 1000
 # More than consumption is worth to the household anywhere: running above the baseline costs that.
 _ABOVE_BASELINE_PER_KWH = 1.0
+_COMFORT = "comfort of the box's devices"
+_WORDS = {  # what FlexMeasures' schedulers raise, and what a person can do about it
+    "InfeasibleProblem": "no schedule fulfils everything that is asked of this site; its host must"
+    " loosen a limit in the flex-context or a flex-model",
+    "UnknownPrices": "it does not know the prices of the hours ahead; load them into the price"
+    " sensor, or choose another",
+    "UnknownMarket": "it has no prices for this site; choose a price sensor",
+    "WrongEntity": "the price sensor or a device's sensor is of a kind it cannot schedule with",
+    "No sensor found": "the price sensor is gone or not the account's to read; choose another",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,11 +73,17 @@ def flex_model(device: Followed) -> dict[str, object]:
 
 
 def flex_context(
-    wish: OwnTriggers, devices: Mapping[str, Followed], price_unit: str
+    wish: OwnTriggers,
+    devices: Mapping[str, Followed],
+    price_unit: str,
+    kept: Mapping[str, object] | None = None,
 ) -> dict[str, object]:
     """Prices, and the commitment that makes it a trade-off: consuming as usual is worth
     `worth_per_kwh`, so what is dearer than that is left. (A positive down-price would reward every
-    curtailment, and without a commitment nothing would ever run.)"""
+    curtailment, and without a commitment nothing would ever run.) `kept` is what stands on the
+    site: commitments that others made there stay."""
+    others = (kept or {}).get("commitments")
+    others = others if isinstance(others, list) else []
     currency = price_unit.partition("/")[0]
     price = {"sensor": wish.price_sensor_id}
     baseline_w = sum(device.nominal_power_w for device in devices.values())
@@ -75,14 +91,21 @@ def flex_context(
         "consumption-price": price,
         "production-price": price,
         "commitments": [
+            *(each for each in others if isinstance(each, dict) and each.get("name") != _COMFORT),
             {
-                "name": "comfort",
+                "name": _COMFORT,
                 "baseline": f"{baseline_w:g} W",
                 "down-price": f"{-wish.worth_per_kwh:g} {currency}/kWh",
                 "up-price": f"{_ABOVE_BASELINE_PER_KWH:g} {currency}/kWh",
-            }
+            },
         ],
     }
+
+
+def why_no_schedule(said: str) -> str:
+    """Why there is no schedule, in words; what FlexMeasures itself said comes along."""
+    known = next((words for sign, words in _WORDS.items() if sign in said), "")
+    return "FlexMeasures makes no schedule: " + (f"{known} ({said})" if known else said)
 
 
 def triggers_to_json(wish: OwnTriggers) -> dict[str, Any]:

@@ -33,7 +33,15 @@ from edge.uplink.remote import (
     whole,
 )
 from edge.uplink.session import VERSION_HEADER, LogInRefused, NoRights, PasswordSource, Session
-from edge.uplink.verdict import Answer, JobState, Meaning, job_state, meaning_of, reason_for
+from edge.uplink.verdict import (
+    Answer,
+    JobState,
+    Meaning,
+    is_under_way,
+    job_state,
+    meaning_of,
+    reason_for,
+)
 
 __all__ = [
     "Away",
@@ -161,6 +169,10 @@ class FlexMeasures:
         """All assets of our account."""
         answer = await self._session.ask("GET", f"{_V3}/assets", query={"fields": _ASSET_FIELDS})
         return [asset_from(each) for each in _list(answer)]
+
+    async def asset(self, asset_id: int) -> RemoteAsset:
+        """One asset, with its flex-model and flex-context."""
+        return asset_from((await self._session.ask("GET", f"{_V3}/assets/{asset_id}")).content)
 
     async def create_asset(
         self,
@@ -341,8 +353,14 @@ class FlexMeasures:
         Raises Refused where there is none to come (infeasible, prices unknown)."""
         query = {"duration": iso_duration(duration), "unit": unit}
         path = f"{_V3}/sensors/{sensor_id}/schedules/{job_id}"
-        answer = await self._session.ask("GET", path, query=query)
-        return None if answer.status == 202 else series_from(answer.content)
+        answer = await self._session.with_token("GET", path, query=query)
+        if is_under_way(answer):
+            return None
+        self._session.raise_unless_done(answer)
+        # 0.33 answers a question without solution by a rule of thumb: here, or elsewhere (303).
+        if answer.status != 200 or "Fallback" in str(answer.field("scheduler_info")):
+            raise Refused(f"FlexMeasures says: InfeasibleProblem, {answer.message}")
+        return series_from(answer.content)
 
     async def sensor_status(self, sensor_id: int) -> list[dict[str, object]]:
         """What FlexMeasures' own status page says about a sensor: stale or not, and why."""

@@ -24,7 +24,8 @@ class NotFlexMeasures(Malformed):
 @dataclass(frozen=True, slots=True)
 class RemoteAsset:
     """An asset of FlexMeasures; `external_id` is what its maker calls it. `shows_sensors`: a
-    choice was made of what its pages (charts and status) show; without one they show nothing."""
+    choice was made of what its pages (charts and status) show; without one they show nothing.
+    Flex-model and flex-context are told only where one asset is asked for."""
 
     asset_id: int
     name: str
@@ -33,6 +34,8 @@ class RemoteAsset:
     external_id: str | None = None
     attributes: dict[str, object] = field(default_factory=dict)
     shows_sensors: bool = False
+    flex_model: dict[str, object] = field(default_factory=dict)
+    flex_context: dict[str, object] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +88,8 @@ def asset_from(content: object) -> RemoteAsset:
         external_id=str(told["external_id"]) if told.get("external_id") else None,
         attributes=_attributes(told.get("attributes")),
         shows_sensors=told.get("sensors_to_show") not in (None, "", "[]", []),
+        flex_model=_attributes(told.get("flex_model")),
+        flex_context=_attributes(told.get("flex_context")),
     )
 
 
@@ -158,7 +163,7 @@ def _object(content: object) -> dict[str, object]:
 
 
 def _attributes(content: object) -> dict[str, object]:
-    """Attributes travel as a string of JSON."""
+    """Attributes, flex-model and flex-context travel as strings of JSON."""
     if isinstance(content, str):
         try:
             content = json.loads(content)

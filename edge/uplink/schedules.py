@@ -1,20 +1,18 @@
-"""What FlexMeasures asks of the devices: limits and schedules, polled; triggered, if wished.
+"""What FlexMeasures asks of the devices: limits and schedules, polled.
 
 Each controllable device gets a limit sensor on its asset: whoever may post there caps the device
 for that time. The schedule is read from the device's power sensor by kind of source, whoever made
-it. Every box asks at moments of its own. Off by default: triggering schedules itself, one trigger
-for all devices, because the ten in five minutes belong to a whole account.
+it. Every box asks at moments of its own. Whether it also triggers schedules: triggering.py.
 """
 
 import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from typing import Any, Protocol
+from datetime import timedelta
 
-from edge.clock import Clock
-from edge.errors import ConfigFault, Malformed, Refused, Unreachable
+from edge.clock import MILLISECOND, Clock
+from edge.errors import Malformed, Refused, Unreachable
 from edge.model import Origin, Plan, Sensor
 from edge.supervise import until
 from edge.uplink.account import Account
@@ -26,17 +24,15 @@ from edge.uplink.flexibility import (
     Followed,
     OwnTriggers,
     cycle,
-    flex_context,
     flex_model,
     plan_from,
-    triggers_from_json,
-    triggers_to_json,
 )
 from edge.uplink.flexmeasures import FlexMeasures
 from edge.uplink.pacing import RESERVE, Pacing
 from edge.uplink.pairing import Yard
 from edge.uplink.remote import RemoteAsset
 from edge.uplink.session import LogInRefused
+from edge.uplink.triggering import EPOCH, Documents, Triggering
 
 log = logging.getLogger(__name__)
 
@@ -47,18 +43,6 @@ POLL_SLOWLY = timedelta(minutes=2)  # where the server's limiter has little left
 SCHEDULES_EVERY = 2  # polls: a schedule is for quarters of an hour, a limit for now
 LIMIT_AHEAD = timedelta(hours=4)
 SCHEDULE_AHEAD = timedelta(hours=24)
-COMPUTED_WITHIN = timedelta(minutes=10)
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MILLISECOND = timedelta(milliseconds=1)
-_DOCUMENT = "schedules"
-
-
-class Documents(Protocol):
-    """What this room needs of store/settings.py."""
-
-    async def get(self, name: str) -> Any: ...
-    async def put(self, name: str, value: Any) -> None: ...
-    async def delete(self, name: str) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,14 +53,6 @@ class _Place:
     limit_id: int
     power: Sensor | None
     sign: int
-
-
-@dataclass(frozen=True, slots=True)
-class _Asked:
-    """A schedule that is being computed."""
-
-    job: str
-    since_ms: int
 
 
 class Schedules:
@@ -93,10 +69,9 @@ class Schedules:
         *,
         poll_every: timedelta = POLL_EVERY,
     ) -> None:
-        self.notes: dict[str, str] = {}  # what a person should know, by device or "schedule"
-        self.wish: OwnTriggers | None = None
+        self.triggering = Triggering(account, settings, clock, pacing)
+        self._notes: dict[str, str] = {}
         self._account = account
-        self._settings = settings
         self._followed = followed
         self._take_plan = take_plan
         self._clock = clock
@@ -107,32 +82,29 @@ class Schedules:
         self._server: FlexMeasures | None = None
         self._round = 0
         self._quiet_ms = 0
-        self._trigger_at: datetime | None = None
-        self._asked: _Asked | None = None
+
+    @property
+    def notes(self) -> dict[str, str]:
+        """What a person should know, by device, "FlexMeasures" or "schedule"."""
+        own = self.triggering.note
+        return {**self._notes, "schedule": own} if own else dict(self._notes)
+
+    @property
+    def wish(self) -> OwnTriggers | None:
+        """How the box asks for schedules itself, if it does."""
+        return self.triggering.wish
 
     async def restore(self) -> None:
-        kept = await self._settings.get(_DOCUMENT)
-        try:
-            self.wish = triggers_from_json(kept) if kept else None
-        except (ConfigFault, KeyError, TypeError) as problem:
-            self.notes["schedule"] = f"the wish for schedules cannot be followed: {problem}"
-        if self.wish is not None:
-            self._trigger_at = self._next_trigger(self.wish)
+        await self.triggering.restore()
 
     async def trigger_by_itself(self, wish: OwnTriggers | None) -> None:
         """Ask for schedules from now on, or (None) no longer. Raises ConfigFault."""
-        if wish is None:
-            await self._settings.delete(_DOCUMENT)
-            self.notes.pop("schedule", None)
-        else:
-            triggers_from_json(triggers_to_json(wish))
-            await self._settings.put(_DOCUMENT, triggers_to_json(wish))
-        self.wish, self._trigger_at, self._asked = wish, None, None
+        await self.triggering.keep(wish)
         self.look_again()
 
     def look_again(self) -> None:
         """A person changed something: ask at once."""
-        self.notes.clear()
+        self._notes.clear()
         self._look.set()
 
     async def run(self) -> None:
@@ -143,18 +115,16 @@ class Schedules:
             try:
                 await self.round()
             except Away as problem:
-                self.notes["FlexMeasures"] = str(problem)
+                self._notes["FlexMeasures"] = str(problem)
                 told = problem.retry_after or timedelta(0)
-                self._quiet_ms = self._clock.boottime_ms() + told // _MILLISECOND
+                self._quiet_ms = self._clock.boottime_ms() + told // MILLISECOND
             except (Unreachable, Malformed) as problem:
-                self.notes["FlexMeasures"] = str(problem)
+                self._notes["FlexMeasures"] = str(problem)
 
     async def round(self) -> None:
         """Ask everything once that is to be asked now."""
         server, devices = self._account.server(), self._followed()
-        self.notes = {
-            key: note for key, note in self.notes.items() if key in {*devices, "schedule"}
-        }
+        self._notes = {key: note for key, note in self._notes.items() if key in devices}
         if server is None or not devices or not self._clock.is_trusted():
             return
         if self._clock.boottime_ms() < self._quiet_ms:
@@ -170,9 +140,12 @@ class Schedules:
             except LogInRefused:
                 raise
             except Refused as problem:  # this device's sensor; the others go on
-                self.notes[key] = str(problem)
+                self._notes[key] = str(problem)
                 self._places.pop(key, None)
-        await self._trigger(server, devices)
+        powers = {key: place.power for key, place in self._places.items() if place.power}
+        if await self.triggering.step(server, devices, powers):
+            self._round = 0
+            self.look_again()
 
     # --- asking -----------------------------------------------------------------------------------
 
@@ -200,7 +173,7 @@ class Schedules:
             device
             for key, device in devices.items()
             if (key not in self._places or self._places[key].power != power[key])
-            and not (key in self.notes and self._round % REFUSED_AGAIN_AFTER)
+            and not (key in self._notes and self._round % REFUSED_AGAIN_AFTER)
         ]
         paired = self._account.paired
         if not missing or paired is None:
@@ -211,67 +184,13 @@ class Schedules:
         for device in missing:
             key = device.device_key
             try:
-                self._places[key] = await _place(server, yard, device, power[key])
+                self._places[key] = place = await _place(server, yard, device, power[key])
+                self._notes.pop(key, None)
+                await _keep_model(server, place, device)
             except LogInRefused:
                 raise
             except Refused as problem:
-                self.notes[key] = str(problem)
-
-    # --- asking for schedules ---------------------------------------------------------------------
-
-    async def _trigger(self, server: FlexMeasures, devices: Mapping[str, Followed]) -> None:
-        wish = self.wish
-        if wish is None:
-            return
-        try:
-            if self._asked is not None:
-                await self._fetch(server, self._asked)
-            elif self._trigger_at is None or self._clock.wall_now() >= self._trigger_at:
-                self._trigger_at = self._next_trigger(wish)
-                await self._ask_for_schedule(server, wish, devices)
-        except LogInRefused:
-            raise
-        except Refused as problem:
-            self._asked = None
-            self.notes["schedule"] = f"FlexMeasures makes no schedule: {problem}"
-
-    async def _ask_for_schedule(
-        self, server: FlexMeasures, wish: OwnTriggers, devices: Mapping[str, Followed]
-    ) -> None:
-        paired = self._account.paired
-        known = {key: place for key, place in self._places.items() if place.power is not None}
-        if paired is None or not known:
-            self.notes["schedule"] = "no controllable device has a power sensor; map its meter"
-            return
-        price = await server.sensor(wish.price_sensor_id)
-        context = flex_context(wish, {key: devices[key] for key in known}, price.unit)
-        site = RemoteAsset(paired.site_asset_id, paired.site)
-        await server.update_asset(site, flex_context=context)
-        models = [
-            {"sensor": place.power.sensor_id, **flex_model(devices[key])}
-            for key, place in known.items()
-            if place.power is not None
-        ]
-        start = _floor(self._clock.wall_now(), _coarsest(known.values()))
-        job = await server.trigger(site.asset_id, start, wish.horizon, models, context)
-        self._asked = _Asked(job, self._clock.boottime_ms())
-
-    async def _fetch(self, server: FlexMeasures, asked: _Asked) -> None:
-        """See whether it is there; every device's own poll then reads it."""
-        power = next(place.power for place in self._places.values() if place.power is not None)
-        series = await server.schedule(power.sensor_id, asked.job, timedelta(hours=1), LIMIT_UNIT)
-        if series is not None:
-            self._asked, self._round = None, 0
-            self.look_again()
-        elif (self._clock.boottime_ms() - asked.since_ms) * _MILLISECOND > COMPUTED_WITHIN:
-            self._asked = None
-            self.notes["schedule"] = (
-                "FlexMeasures took the question but computes nothing; its host must start a worker"
-            )
-
-    def _next_trigger(self, wish: OwnTriggers) -> datetime:
-        phase = self._pacing.offset("trigger", wish.every)
-        return cycle(_EPOCH, wish.every, phase, self._clock.wall_now())
+                self._notes[key] = str(problem)
 
     def _pause(self) -> timedelta:
         """Until this box's next moment; longer where the server has little left for its user."""
@@ -279,7 +198,7 @@ class Schedules:
         scarce = allowance is not None and allowance.remaining < RESERVE * allowance.limit
         period = max(POLL_SLOWLY, self._poll_every) if scarce else self._poll_every
         now = self._clock.wall_now()
-        return cycle(_EPOCH, period, self._pacing.offset("poll", period), now) - now
+        return cycle(EPOCH, period, self._pacing.offset("poll", period), now) - now
 
 
 def power_sensor(device_key: str, sensors: Sequence[Sensor]) -> Sensor | None:
@@ -307,15 +226,20 @@ async def _place(
     if power is not None:
         remote = await server.sensor(power.sensor_id)
         sign = 1 if remote.attributes.get("consumption_is_positive") is True else -1
-        output = {"consumption": {"sensor": power.sensor_id}}
-        await server.update_asset(asset, flex_model={**flex_model(device), **output})
     return _Place(asset, limit.sensor_id, power, sign)
 
 
-def _coarsest(places: "Sequence[_Place] | Any") -> timedelta:
-    steps = [place.power.event_resolution for place in places if place.power is not None]
-    return max(steps, default=timedelta(minutes=5))
-
-
-def _floor(moment: datetime, step: timedelta) -> datetime:
-    return moment - (moment - _EPOCH) % step
+async def _keep_model(server: FlexMeasures, place: _Place, device: Followed) -> None:
+    """Leave on the device's asset what it can do, beside what its host wrote there."""
+    if place.power is None:
+        return
+    try:
+        asset = await server.asset(place.asset.asset_id)
+        output = {"consumption": {"sensor": place.power.sensor_id}}
+        model = {**asset.flex_model, **flex_model(device), **output}
+        if model != asset.flex_model:
+            await server.update_asset(asset, flex_model=model)
+    except LogInRefused:
+        raise
+    except Refused as problem:  # limits reach the device all the same
+        raise Refused(f"FlexMeasures does not keep what it can do: {problem}") from problem

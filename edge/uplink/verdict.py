@@ -13,6 +13,7 @@ from enum import StrEnum
 REASON_LETTERS_MAX = 300
 _STORED = {"PROCESSED", "ALREADY_RECEIVED_AND_SUCCESSFULLY_PROCESSED"}
 _UNDER_WAY = {"QUEUED", "STARTED", "DEFERRED", "SCHEDULED"}  # with 202; 0.33 says it with 200
+_JOB_WAITS = ("waiting to be processed", "to be processed.", "in progress", "at a later time")
 _AWAY = {408, 425, 429, 500, 502, 503, 504, 507, 520, 521, 522, 523, 524}
 _ABOUT_THE_SENSOR = {"_schema", "unit", "sensor", "start", "duration", "horizon", "prior"}
 # What rq and PostgreSQL say when a value is at fault; anything else is the server's own trouble.
@@ -81,6 +82,15 @@ def meaning_of(answer: Answer, slots: int) -> Meaning:
     if 400 <= answer.status < 500:
         return Meaning.SENSOR_REFUSED
     return Meaning.UNREADABLE
+
+
+def is_under_way(answer: Answer) -> bool:
+    """Whether a schedule is still being computed. Before 1.0, and on assets kept as they were
+    then, that is said with 400: by a status of its own, or in words only."""
+    if answer.status == 202:
+        return True
+    waiting = any(words in answer.message for words in _JOB_WAITS)
+    return answer.status == 400 and (answer.code in _UNDER_WAY or waiting)
 
 
 def retry_after(answer: Answer) -> timedelta | None:

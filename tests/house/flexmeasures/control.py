@@ -73,6 +73,18 @@ class Control:
         user.fs_uniquifier = secrets.token_hex(16)
         db.session.commit()
 
+    def compute(self, how: str) -> None:
+        """How schedules are computed from now on: in the request that triggers them (direct), or
+        by workers that nobody started (never)."""
+        from rq import Queue
+
+        self._app.queues["scheduling"] = Queue(
+            name="scheduling",
+            connection=self._app.redis_connection,
+            is_async=how == "never",
+            default_timeout=-1,
+        )
+
     def ingest(self, how: str) -> None:
         """How posted data is taken from now on.
 

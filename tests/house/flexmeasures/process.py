@@ -156,6 +156,15 @@ class FlexMeasuresServer:
         finally:
             self._ask("ingest", how="direct")
 
+    @contextlib.contextmanager
+    def without_scheduling_worker(self) -> Iterator[None]:
+        """Meanwhile schedules are asked for, and nobody computes them."""
+        self._ask("compute", how="never")
+        try:
+            yield
+        finally:
+            self._ask("compute", how="direct")
+
     def lose_jobs(self) -> None:
         """Forget every waiting job, as a Redis that restarts empty does; 202s go on."""
         self._ask("ingest", how="lost")

@@ -13,6 +13,7 @@ from edge.uplink.flexibility import (
     plan_from,
     triggers_from_json,
     triggers_to_json,
+    why_no_schedule,
 )
 from edge.uplink.remote import Series
 from edge.uplink.schedules import power_sensor
@@ -52,7 +53,7 @@ def test_commitment_makes_it_a_trade_off() -> None:
     context = flex_context(WISH, {"zwave/5": BOILER}, "EUR/MWh")
     assert context["commitments"] == [
         {
-            "name": "comfort",
+            "name": "comfort of the box's devices",
             "baseline": "2000 W",
             "down-price": "-0.3 EUR/kWh",
             "up-price": "1 EUR/kWh",
@@ -92,3 +93,38 @@ def test_power_sensor_of_a_device_is_fed_by_it_alone() -> None:
     assert found is not None
     assert found.sensor_id == 3
     assert power_sensor("zwave/9", sensors) is None
+
+
+def test_commitments_of_others_stay_and_ours_stands_once() -> None:
+    once = flex_context(WISH, {BOILER.device_key: BOILER}, "EUR/kWh")
+    theirs = {"name": "peak", "baseline": "0 W", "up-price": "2 EUR/kWh"}
+    kept = {"commitments": [theirs, *_commitments(once)]}
+    again = flex_context(WISH, {BOILER.device_key: BOILER}, "EUR/kWh", kept)
+    assert _commitments(again) == [theirs, *_commitments(once)]
+
+
+@pytest.mark.parametrize("kept", [{}, {"commitments": None}, {"commitments": "none"}])
+def test_context_that_cannot_be_read_is_no_obstacle(kept: dict[str, object]) -> None:
+    once = flex_context(WISH, {BOILER.device_key: BOILER}, "EUR/kWh")
+    assert flex_context(WISH, {BOILER.device_key: BOILER}, "EUR/kWh", kept) == once
+
+
+def _commitments(context: dict[str, object]) -> list[object]:
+    found = context["commitments"]
+    assert isinstance(found, list)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("said", "words"),
+    [
+        ("Scheduling job failed with InfeasibleProblemException: infeasible.", "must loosen"),
+        ("failed with UnknownPricesException: Prices unknown", "load them into the price sensor"),
+        ("something else entirely", "something else entirely"),
+    ],
+)
+def test_why_there_is_no_schedule_is_said_in_words(said: str, words: str) -> None:
+    told = why_no_schedule(said)
+    assert told.startswith("FlexMeasures makes no schedule: ")
+    assert words in told
+    assert said in told

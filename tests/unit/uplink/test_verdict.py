@@ -6,6 +6,7 @@ from edge.uplink.verdict import (
     Answer,
     JobEnd,
     Meaning,
+    is_under_way,
     job_state,
     meaning_of,
     reason_for,
@@ -147,3 +148,28 @@ def test_reasons_are_one_short_line_for_a_person() -> None:
     assert said.startswith("FlexMeasures says: combined_sensor_data_description: values: 0: Not a")
     assert "\n" not in said
     assert len(said) < 350
+
+
+@pytest.mark.parametrize(
+    ("status", "content", "waits"),
+    [
+        (202, {"status": "QUEUED"}, True),
+        (400, {"status": "STARTED", "message": "Scheduling job in progress."}, True),
+        (
+            400,
+            {
+                "status": "UNKNOWN_SCHEDULE",
+                "message": "Scheduling job waiting to be processed. X was used.",
+            },
+            True,
+        ),
+        (400, {"status": "UNKNOWN_SCHEDULE", "message": "Scheduling job failed with X."}, False),
+        (400, {"status": "UNRECOGNIZED_UDI_EVENT", "message": "No such job"}, False),
+        (422, {"status": "UNPROCESSABLE_ENTITY", "message": "in progress"}, False),
+        (200, {"values": []}, False),
+    ],
+)
+def test_schedule_that_is_being_computed_is_waited_for(
+    status: int, content: dict[str, object], *, waits: bool
+) -> None:
+    assert is_under_way(Answer(status, content)) is waits
