@@ -17,7 +17,7 @@ import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import BinaryIO, Self
 
 FIRST_AT = 4 * 1024 * 1024  # where the card's first partition begins
 SYSTEM_PARTITIONS = {2: "a", 3: "b"}
@@ -175,6 +175,7 @@ class Machine:
         self.more_kernel = more_kernel
         self.more_devices = more_devices
         self.http_port = free_port()
+        self._cookie = ""
         self.trial_next = False
         self.system = ""
         self.started_s = 0.0
@@ -354,27 +355,45 @@ class Machine:
 
     # --- what is seen from outside ----------------------------------------------------------------
 
-    def get(self, path: str = "/") -> tuple[int, str]:
+    def get(self, path: str = "/", host: str = "flexbox.local") -> tuple[int, str]:
         """Status and body of a page, as a browser on the LAN would fetch it."""
-        return self._fetch(path, None)
+        return self._fetch(path, None, host)
 
     def post(self, path: str, **fields: str) -> tuple[int, str]:
-        """Send a form of the page; status and body of what the browser sees next."""
+        """Send a form of the page: status, and where the browser is sent next or the body. Who
+        claimed the box or logged in stays so."""
         return self._fetch(path, urllib.parse.urlencode(fields).encode())
 
-    def _fetch(self, path: str, body: bytes | None) -> tuple[int, str]:
-        headers = {"Host": "flexbox.local", "Accept": "text/html"}
+    def upload(self, path: str, file: Path) -> tuple[int, str]:
+        """Send a file as the page's script does."""
+        with file.open("rb") as body:
+            return self._fetch(path, body, length=file.stat().st_size)
+
+    def _fetch(
+        self,
+        path: str,
+        body: bytes | BinaryIO | None,
+        host: str = "flexbox.local",
+        length: int | None = None,
+    ) -> tuple[int, str]:
+        headers = {"Host": host, "Accept": "text/html", "Cookie": self._cookie}
         if body is not None:
-            headers |= {"Origin": "http://flexbox.local", "Sec-Fetch-Site": "same-origin"}
+            headers |= {"Origin": f"http://{host}", "Sec-Fetch-Site": "same-origin"}
+        if length is not None:
+            headers |= {"Content-Length": str(length), "Content-Type": "application/octet-stream"}
         url = f"http://127.0.0.1:{self.http_port}{path}"
+        patience_s = 60 if length is None else 1800
         opener = urllib.request.build_opener(_NoRedirect())
         try:
-            with opener.open(urllib.request.Request(url, body, headers), timeout=60) as answer:
+            asked = urllib.request.Request(url, body, headers)
+            with opener.open(asked, timeout=patience_s) as answer:
                 return answer.status, answer.read().decode(errors="replace")
         except urllib.error.HTTPError as other:
             to = other.headers.get("Location", "")
+            if "Set-Cookie" in other.headers:
+                self._cookie = other.headers["Set-Cookie"].partition(";")[0]
             if other.code == 303 and body is None:
-                return self._fetch(to, None)
+                return self._fetch(to, None, host)
             return other.code, to or other.read().decode(errors="replace")
 
     def wait_for_page(self, patience_s: float = BOOT_PATIENCE_S) -> float:

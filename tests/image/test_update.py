@@ -20,6 +20,7 @@ from tests.image.shelf import put, shelf_server, trust
 INSTALL_PATIENCE_S = 1200.0
 RESULT = "/data/update/result.json"
 DRIVE_MIB = 640
+PASSWORD = "correct horse battery"
 # What a newer system may leave behind: a driver's file of its own, a table and a column.
 NEWER_STATE = """
 import sqlite3
@@ -107,6 +108,7 @@ def maker(built: Built, folder: Path) -> Maker:
 def box(started: Moment, folder: Path) -> Iterator[Machine]:
     with Machine.at(started, folder / "box") as machine:
         machine.run("echo measured >/data/edge/kept; echo cache >/data/system-a/zwave/kept; sync")
+        assert machine.post("/claim", password=PASSWORD)[0] == 303
         yield machine
 
 
@@ -189,16 +191,15 @@ def test_bad_updates_are_refused_with_a_clear_line(
     assert box.card.boot_partition(trial=False) == 2
 
 
-def test_an_update_waits_for_devices_that_are_away_and_is_tried_and_kept(
+def test_an_update_on_a_drive_waits_for_devices_that_are_away_and_is_tried_and_kept(
     box: Machine, maker: Maker, drive: Drive
 ) -> None:
     good = maker.system("good", 10, root="true")
     drive.bring(good)
     identity = box.run("cat /etc/machine-id; sha256sum /data/edge-keys/edge-key")
     box.run("touch /run/edge/curtailing")  # as the agent says it (edge/signs.py)
-    drive.hand_in(good)
+    assert box.post("/updates/usb")[0] == 303
     box.wait_until("grep -q waiting /run/edge-update/progress.json")
-    assert box.run("systemctl is-active edge-update.service || true") == "activating"
     assert box.try_run(f"test -e {RESULT}")[0] != 0
     drive.take_away()
     box.run("rm /run/edge/curtailing")
@@ -212,8 +213,8 @@ def test_an_update_waits_for_devices_that_are_away_and_is_tried_and_kept(
     assert box.card.boot_partition(trial=False) == 3, "a confirmed system starts from now on"
 
 
-def test_an_update_whose_agent_does_not_run_is_gone_back_from(
-    box: Machine, maker: Maker, drive: Drive, folder: Path
+def test_an_update_by_the_page_whose_agent_does_not_run_is_gone_back_from(
+    box: Machine, maker: Maker, folder: Path
 ) -> None:
     (folder / "newer.py").write_text(NEWER_STATE)
     spoil = (
@@ -224,10 +225,8 @@ def test_an_update_whose_agent_does_not_run_is_gone_back_from(
         " >edge-agent.service;"
         "printf '[Service]\\nTimeoutStartSec=60\\n' >edge-healthy.service.d/hurry.conf"
     )
-    spoilt = maker.system("spoilt", 20, root=spoil)
-    drive.bring(spoilt)
-    drive.hand_in(spoilt)
-    drive.take_away()
+    status, said = box.upload("/updates/bundle", maker.system("spoilt", 20, root=spoil))
+    assert status == 204, said
     assert box.go_on(INSTALL_PATIENCE_S) == "trial"
     assert box.system == "a"
     assert box.go_on(INSTALL_PATIENCE_S) == "restart"
@@ -241,8 +240,8 @@ def test_an_update_whose_agent_does_not_run_is_gone_back_from(
     box.run("test -e /data/system-a/zwave/newer")
     assert box.run("cat /data/edge/kept /var/lib/zwave/kept").split() == ["measured", "cache"]
     assert box.run("ls /var/lib/zwave /var/lib/edge | grep -c newer || true") == "0"
-    box.run("edge status")
-    assert "problem" not in box.run("ls /var/lib/edge | grep -i 'damaged\\|aside' || true")
+    box.wait_for_page()
+    assert box.post("/log-in", password=PASSWORD)[0] == 303
 
 
 def test_an_update_found_at_night_that_does_not_even_start_is_gone_back_from(
