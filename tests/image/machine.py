@@ -291,9 +291,10 @@ class Machine:
         self.power_on()
         return how
 
-    def plug_in_a_drive(self, image: Path) -> None:
+    def plug_in_a_drive(self, image: Path, *, writable: bool = False) -> None:
         """A USB drive, as `image`."""
-        self._monitor(f"drive_add 0 if=none,id=drive,format=raw,readonly=on,file={image}")
+        readonly = "off" if writable else "on"
+        self._monitor(f"drive_add 0 if=none,id=drive,format=raw,readonly={readonly},file={image}")
         self._monitor("device_add usb-storage,id=usb-drive,drive=drive")
 
     def pull_out_the_drive(self) -> None:
