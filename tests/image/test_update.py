@@ -105,8 +105,8 @@ def maker(built: Built, folder: Path) -> Maker:
 
 
 @pytest.fixture(scope="module")
-def box(started: Moment, folder: Path) -> Iterator[Machine]:
-    with Machine.at(started, folder / "box") as machine:
+def box(started: Moment, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
+    with Machine.at(started, tmp_path_factory.mktemp("update") / "box") as machine:
         machine.run("echo measured >/data/edge/kept; echo cache >/data/system-a/zwave/kept; sync")
         assert machine.post("/claim", password=PASSWORD)[0] == 303
         yield machine
