@@ -41,6 +41,10 @@ image-test: box ## the built image, looked through and booted in an emulator (FL
 	@tests/house/setup emulator
 	@$(PY) -m pytest -v -s --tb=short --durations=0 --ignore=tests/image/test_units.py tests/image
 
+.PHONY: image-release
+image-release: ## before a release: image-test with a hundred power cuts (FLAVOUR=debian)
+	@POWER_CUTS=100 $(MAKE) --no-print-directory image-test
+
 # --- tests --------------------------------------------------------------------------------------
 STEPS := lint types layers unit units flow page crash
 .PHONY: test lint types layers unit units flow
