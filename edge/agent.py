@@ -144,7 +144,9 @@ class Agent:
             self.account.sensors,
             clock,
             pacing,
-            beat=self._box_health(identity).beat if config.flexmeasures.box_health else None,
+            beat=self._box_health(identity, pacing).beat
+            if config.flexmeasures.box_health
+            else None,
         )
         self.carry_out = CarryOut(Ledger(commands), self.families.switches, clock, self.health)
         self.steering = Steering(
@@ -305,7 +307,7 @@ class Agent:
             for key, device in self.steering.devices().items()
         }
 
-    def _box_health(self, identity: str) -> BoxHealth:
+    def _box_health(self, identity: str, pacing: Pacing) -> BoxHealth:
         account = self.account
 
         async def vitals() -> Vitals:
@@ -321,6 +323,8 @@ class Agent:
             account.server,
             lambda: account.paired.site_asset_id if account.paired else None,
             vitals,
+            self.settings,
+            pacing,
             self.clock,
         )
 

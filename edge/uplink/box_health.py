@@ -2,7 +2,9 @@
 
 Heartbeat, oldest waiting slot, dead devices and set-aside readings, with staleness limits, so that
 FlexMeasures' own status pages name a silent box. Says how things are now: what could not be told
-in time is not told later, because a gap is what it means. Never holds up the readings.
+in time is not told later, because a gap is what it means. Never holds up the readings, and spends
+little of the requests that all boxes of a user share: where its sensors are is remembered, and all
+but the heartbeat step aside when requests are short.
 """
 
 from collections.abc import Awaitable, Callable
@@ -10,15 +12,19 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from edge.clock import Clock
+from edge.documents import Documents
 from edge.errors import Malformed, Refused
 from edge.model import Sensor, Slot
 from edge.store.outbox import OutboxSlot, SlotState
 from edge.uplink.flexmeasures import FlexMeasures
-from edge.uplink.mapping import EVENT_RESOLUTION, Feed
+from edge.uplink.mapping import EVENT_RESOLUTION, Feed, sensors_from_json, sensors_to_json
+from edge.uplink.pacing import Pacing
 from edge.uplink.pairing import Yard
 from edge.uplink.resample import slot_start
 
 KEY = "box"  # of the asset, among the devices' keys
+_DOCUMENT = "box_health"
+_HEARTBEAT = "heartbeat"
 _SELDOM = timedelta(minutes=15)  # the rest matters less and costs a request each
 _MINUTE = timedelta(minutes=1)
 
@@ -33,7 +39,7 @@ class Vitals:
 
 
 _SIGNS: dict[str, tuple[str, timedelta, Callable[[Vitals], float]]] = {
-    "heartbeat": ("dimensionless", EVENT_RESOLUTION, lambda _: 1.0),
+    _HEARTBEAT: ("dimensionless", EVENT_RESOLUTION, lambda _: 1.0),
     "oldest-waiting": ("min", _SELDOM, lambda vitals: vitals.oldest_waiting / _MINUTE),
     "dead-devices": ("dimensionless", _SELDOM, lambda vitals: float(vitals.dead_devices)),
     "set-aside": ("dimensionless", _SELDOM, lambda vitals: float(vitals.set_aside)),
@@ -51,6 +57,8 @@ class BoxHealth:
         server: Callable[[], FlexMeasures | None],
         site_id: Callable[[], int | None],
         vitals: Callable[[], Awaitable[Vitals]],
+        settings: Documents,
+        pacing: Pacing,
         clock: Clock,
     ) -> None:
         self.problem = ""  # why FlexMeasures does not take it
@@ -60,6 +68,8 @@ class BoxHealth:
         self._server = server
         self._site_id = site_id
         self._vitals = vitals
+        self._settings = settings
+        self._pacing = pacing
         self._clock = clock
         self._place: tuple[FlexMeasures, int] | None = None
         self._sensors: list[Sensor] = []
@@ -72,14 +82,31 @@ class BoxHealth:
             return
         try:
             if self._place != (server, site_id):
-                self._sensors = await self._settle_in(server, site_id)
+                self._sensors = await self._known_sensors(server, site_id)
                 self._place = (server, site_id)
             await self._tell(server)
         except (Refused, Malformed) as problem:
             self.problem = str(problem)
             self._place = None
+            await self._settings.delete(_DOCUMENT)
         else:
             self.problem = ""
+
+    async def _known_sensors(self, server: FlexMeasures, site_id: int) -> list[Sensor]:
+        """As the last run left them, so that a street that starts anew asks for nothing."""
+        place = {
+            "url": server.address.base,
+            "email": server.email,
+            "site_id": site_id,
+            "attributes": self._attributes,
+        }
+        kept = await self._settings.get(_DOCUMENT)
+        if kept and kept["place"] == place and len(kept["sensors"]) == len(_SIGNS):
+            return sensors_from_json(kept["sensors"])
+        sensors = await self._settle_in(server, site_id)
+        content = {"place": place, "sensors": sensors_to_json(sensors)}
+        await self._settings.put(_DOCUMENT, content)
+        return sensors
 
     async def _settle_in(self, server: FlexMeasures, site_id: int) -> list[Sensor]:
         """Find or make the asset and its sensors; say which version runs."""
@@ -96,7 +123,9 @@ class BoxHealth:
 
     async def _tell(self, server: FlexMeasures) -> None:
         vitals = await self._vitals()
-        for sensor, (_, _, sign) in zip(self._sensors, _SIGNS.values(), strict=True):
+        for sensor, (name, (_, _, sign)) in zip(self._sensors, _SIGNS.items(), strict=True):
+            if name != _HEARTBEAT and self._pacing.pause(server.allowance):
+                return
             step = sensor.event_resolution
             start = slot_start(self._clock.wall_now(), step) - step
             told = self._told.get(sensor.sensor_id)

@@ -2,41 +2,79 @@
 
 import re
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from http.cookiejar import CookieJar
+from typing import Any
 from urllib.parse import urlencode
 from urllib.request import HTTPCookieProcessor, Request, build_opener
 
 import pytest
 
 from edge.model import Sensor
-from edge.uplink.address import Reach, parse_address
+from edge.uplink.address import Address, Reach, parse_address
 from edge.uplink.box_health import BoxHealth, Vitals
+from edge.uplink.connection import Connection
 from edge.uplink.flexmeasures import FlexMeasures
 from edge.uplink.mapping import Feed
+from edge.uplink.pacing import Pacing
 from edge.uplink.pairing import STALE_AFTER, SiteWish, pair, sensor_attributes
+from edge.uplink.verdict import Answer
 from tests.flow.test_flexmeasures import offered
 from tests.house.fake_clock import FakeClock
 from tests.house.flexmeasures import Account, FlexMeasuresServer
+from tests.house.paper_notebook import PaperNotebook
 
 HOUSE = Reach(loopback=True)
 MINUTE = timedelta(minutes=1)
 BUSY = Vitals(oldest_waiting=timedelta(minutes=90), dead_devices=2, set_aside=7)
 
 
+class CountedConnection(Connection):
+    """Knows what was asked; `remaining` stands in for what the rate limiter says."""
+
+    def __init__(self, address: Address) -> None:
+        super().__init__(address)
+        self.asked: list[tuple[str, str]] = []
+        self.remaining: str | None = None
+
+    async def exchange(self, method: str, path: str, **rest: Any) -> Answer:
+        self.asked.append((method, path))
+        answer = await super().exchange(method, path, **rest)
+        if self.remaining is None:
+            return answer
+        headers = {**(answer.headers or {}), "X-RateLimit-Remaining": self.remaining}
+        return replace(answer, headers=headers)
+
+
 @pytest.fixture
-async def client(
-    flexmeasures_server: FlexMeasuresServer, owner: Account
-) -> AsyncIterator[FlexMeasures]:
-    address = parse_address(flexmeasures_server.url, HOUSE)
-    async with FlexMeasures(address, owner.email, lambda: owner.password, FakeClock()) as client:
+async def connection(flexmeasures_server: FlexMeasuresServer) -> CountedConnection:
+    return CountedConnection(parse_address(flexmeasures_server.url, HOUSE))
+
+
+@pytest.fixture
+async def client(connection: CountedConnection, owner: Account) -> AsyncIterator[FlexMeasures]:
+    async with FlexMeasures(
+        connection.address,
+        owner.email,
+        lambda: owner.password,
+        FakeClock(),
+        connection=connection,
+    ) as client:
         yield client
 
 
 class House:
     """A paired box whose pulse can be felt."""
 
-    def __init__(self, client: FlexMeasures, site_id: int, clock: FakeClock, version: str) -> None:
+    def __init__(
+        self,
+        client: FlexMeasures,
+        site_id: int,
+        clock: FakeClock,
+        version: str,
+        settings: PaperNotebook | None = None,
+    ) -> None:
         self.vitals = BUSY
         self.health = BoxHealth(
             "box-1",
@@ -45,6 +83,8 @@ class House:
             lambda: client,
             lambda: site_id,
             self._vitals,
+            settings or PaperNotebook(),
+            Pacing("box-1"),
             clock,
         )
 
@@ -101,6 +141,52 @@ async def test_restart_finds_its_asset_again_and_says_the_new_version(
     assert box.attributes == {"version": "1.1"}
     assert box.shows_sensors
     assert (await told(client, site_id, clock))["dead-devices"] == [2]
+
+
+async def test_box_that_starts_again_asks_nothing_before_it_tells_its_pulse(
+    client: FlexMeasures, connection: CountedConnection
+) -> None:
+    site_id, clock, settings = await paired(client), FakeClock(), PaperNotebook()
+    await House(client, site_id, clock, "1.0", settings).health.beat()
+    await clock.advance(timedelta(minutes=5))
+    connection.asked.clear()
+    await House(client, site_id, clock, "1.0", settings).health.beat()
+    assert [method for method, _ in connection.asked] == ["POST"] * 4
+    assert (await told(client, site_id, clock))["heartbeat"] == [1, 1]
+
+
+async def test_only_the_heartbeat_is_told_while_requests_are_short(
+    client: FlexMeasures, connection: CountedConnection
+) -> None:
+    site_id, clock = await paired(client), FakeClock()
+    house = House(client, site_id, clock, "1.0")
+    await house.health.beat()
+    await clock.advance(timedelta(minutes=15))
+    connection.remaining = "40"
+    await client.assets()
+    connection.asked.clear()
+    await house.health.beat()
+    assert len(connection.asked) == 1
+    connection.remaining = None
+    await client.assets()
+    await house.health.beat()
+    assert (await told(client, site_id, clock))["dead-devices"] == [2, 2]
+
+
+async def test_sensors_that_were_deleted_are_made_again(
+    client: FlexMeasures, owner: Account
+) -> None:
+    site_id, clock, settings = await paired(client), FakeClock(), PaperNotebook()
+    await House(client, site_id, clock, "1.0", settings).health.beat()
+    for sensor in settings.pages["box_health"]["sensors"]:
+        sensor["sensor_id"] += 10**6
+    after = House(client, site_id, clock, "1.0", settings)
+    await clock.advance(timedelta(minutes=15))
+    await after.health.beat()
+    assert "map its meter again" in after.health.problem
+    await after.health.beat()
+    assert after.health.problem == ""
+    assert (await told(client, site_id, clock))["heartbeat"] == [1, 1]
 
 
 async def test_pulse_that_is_refused_is_no_failure_of_the_upload(client: FlexMeasures) -> None:
