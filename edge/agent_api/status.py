@@ -13,6 +13,7 @@ from edge.contract import (
     DeviceStatus,
     FlexMeasuresStatus,
     PartStatus,
+    ReadingsStatus,
     RejectedSlotStatus,
     SetAsideStatus,
     Status,
@@ -93,6 +94,12 @@ class StatusDesk:
                 )
                 for aside in self._intake.set_aside()[:_SET_ASIDE_SHOWN]
             ],
+            readings=ReadingsStatus(
+                believed=self._intake.accepted_total,
+                confirmed=self._intake.confirmed_total,
+                counter_resets=self._intake.resets_total,
+                unknown=self._intake.unknown_total,
+            ),
             buffer=await self._buffer_status(),
             clock=ClockStatus(
                 trusted=self._clock.is_trusted(),
@@ -184,11 +191,13 @@ class StatusDesk:
             uncommitted=stats.uncommitted,
             oldest_uncommitted_s=waited.total_seconds() if waited else 0.0,
             dropped=stats.dropped_full + stats.dropped_memory,
+            damaged_groups=stats.damaged_groups,
             unresolved=stats.held_without_time,
         )
 
     async def flexmeasures(self) -> FlexMeasuresStatus:
-        counts, progress = await self._outbox.counts(), await self._shipping.progress()
+        counts = await self._outbox.counts()
+        progress = self._shipping.progress(counts.waiting)
         paired = self._account.paired
         said = self._health.parts.get("shipping")
         trouble = said.state if said and said.state != "running" else None
@@ -203,6 +212,8 @@ class StatusDesk:
             slots_accepted=counts.accepted_total,
             slots_waiting=counts.waiting,
             slots_rejected=counts.rejected_total,
+            slots_dropped=counts.dropped_total,
+            slots_per_minute=progress.slots_per_minute,
             oldest_waiting=counts.oldest_waiting,
             catching_up_percent=_percent(counts),
             done_by=progress.done_by,

@@ -27,6 +27,7 @@ def _lines(status: Status) -> Iterator[str]:
     yield ""
     yield from map(_channel, status.channels)
     yield ""
+    yield _readings(status)
     yield from _buffer(status)
     yield from _flexmeasures(status, now)
     yield from _control(status)
@@ -56,6 +57,17 @@ def _channel(channel: ChannelStatus) -> str:
     return f"channel       {name}: {value}{age}{feeds}{aside}{deviation}"
 
 
+def _readings(status: Status) -> str:
+    told = status.readings
+    whole = f"readings      {told.believed} believed"
+    counts = (
+        (told.confirmed, "of them after a second one agreed"),
+        (told.counter_resets, "counter resets"),
+        (told.unknown, "of channels nobody announced"),
+    )
+    return ", ".join([whole, *(f"{count} {what}" for count, what in counts if count)])
+
+
 def _buffer(status: Status) -> Iterator[str]:
     buffer = status.buffer
     used = f"{buffer.bytes_used / 1e6:.1f} of {buffer.bytes_max / 1e6:.0f} MB"
@@ -64,6 +76,8 @@ def _buffer(status: Status) -> Iterator[str]:
     if buffer.uncommitted:
         oldest = _span(buffer.oldest_uncommitted_s)
         yield f"              {buffer.uncommitted} not committed yet, the oldest for {oldest}"
+    if buffer.damaged_groups:
+        yield f"              {buffer.damaged_groups} damaged groups of readings are left out"
     if buffer.unresolved:
         yield f"              {buffer.unresolved} of a time nobody knows are kept aside"
 
@@ -75,12 +89,15 @@ def _flexmeasures(status: Status, now: datetime) -> Iterator[str]:
         return
     yield f"flexmeasures  {server.url} as {server.paired_as}, site {server.site}"
     counts = f"{server.slots_accepted} accepted, {server.slots_waiting} waiting"
-    yield f"              {counts}, {server.slots_rejected} rejected"
+    dropped = f", {server.slots_dropped} dropped in a full buffer" if server.slots_dropped else ""
+    yield f"              {counts}, {server.slots_rejected} rejected{dropped}"
     if server.last_accepted:
         ago = _span((now - server.last_accepted).total_seconds())
         yield f"              last accepted {ago} ago"
     if server.catching_up_percent is not None:
-        yield f"              catching up: {server.catching_up_percent:.0f} %"
+        pace = f"{server.slots_per_minute:.0f} slots a minute"
+        left = f", {_span((server.done_by - now).total_seconds())} left" if server.done_by else ""
+        yield f"              catching up: {server.catching_up_percent:.0f} %, {pace}{left}"
     if server.last_error:
         yield f"              {server.last_error}"
     if server.advice:

@@ -62,6 +62,16 @@ class SetAsideStatus(Message):
     at: datetime | None
 
 
+class ReadingsStatus(Message):
+    """What became of the readings since the start. `believed` at once or because a second one
+    agreed (`confirmed`); `unknown`: of channels that nobody announced."""
+
+    believed: int
+    confirmed: int
+    counter_resets: int
+    unknown: int
+
+
 class BufferStatus(Message):
     """`readings` are committed; `uncommitted` are in memory still."""
 
@@ -73,6 +83,7 @@ class BufferStatus(Message):
     uncommitted: int
     oldest_uncommitted_s: float
     dropped: int
+    damaged_groups: int
     unresolved: int
 
 
@@ -95,6 +106,8 @@ class FlexMeasuresStatus(Message):
     slots_accepted: int
     slots_waiting: int
     slots_rejected: int
+    slots_dropped: int
+    slots_per_minute: float
     oldest_waiting: datetime | None
     catching_up_percent: float | None
     done_by: datetime | None
@@ -153,6 +166,7 @@ class Status(Message):
     devices: list[DeviceStatus]
     channels: list[ChannelStatus]
     set_aside: list[SetAsideStatus]
+    readings: ReadingsStatus
     buffer: BufferStatus
     clock: ClockStatus
     flexmeasures: FlexMeasuresStatus

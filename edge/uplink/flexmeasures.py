@@ -154,9 +154,7 @@ class FlexMeasures:
         user_id = await self.log_in()
         user = await self._session.ask("GET", f"{_V3}/users/{user_id}")
         account_id = whole(user.content, "account_id")
-        account = await self._session.ask("GET", f"{_V3}/accounts/{account_id}")
-        name = str(account.field("name") or "")
-        return Member(user_id, account_id, name, bool(user.field("flexmeasures_roles")))
+        return Member(user_id, account_id, bool(user.field("flexmeasures_roles")))
 
     # --- assets and sensors -----------------------------------------------------------------------
 
@@ -361,12 +359,6 @@ class FlexMeasures:
         if answer.status != 200 or "Fallback" in str(answer.field("scheduler_info")):
             raise Refused(f"FlexMeasures says: InfeasibleProblem, {answer.message}")
         return series_from(answer.content)
-
-    async def sensor_status(self, sensor_id: int) -> list[dict[str, object]]:
-        """What FlexMeasures' own status page says about a sensor: stale or not, and why."""
-        answer = await self._session.ask("GET", f"{_V3}/sensors/{sensor_id}/status")
-        told = answer.field("sensors_data")
-        return [each for each in told if isinstance(each, dict)] if isinstance(told, list) else []
 
 
 _MINUTE = timedelta(minutes=1)

@@ -73,7 +73,6 @@ class Member:
 
     user_id: int
     account_id: int
-    account_name: str
     has_role: bool = False
 
 

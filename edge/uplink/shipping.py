@@ -32,9 +32,8 @@ _OLDEST_FIRST = datetime(2100, 1, 1, tzinfo=UTC)  # seen from here nothing is fr
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How the upload stands. `done_by` is an estimate, None where there is nothing to estimate."""
+    """How fast slots leave. `done_by` is an estimate, None where there is nothing to estimate."""
 
-    waiting: int
     slots_per_minute: float
     done_by: datetime | None
 
@@ -103,16 +102,15 @@ class Shipping:
             self._quiet_ms = self._now_ms() + pause // MILLISECOND
             return False
 
-    async def progress(self) -> Progress:
-        """How many slots wait, how fast they leave."""
-        waiting = (await self._outbox.counts()).waiting
+    def progress(self, waiting: int) -> Progress:
+        """How fast slots leave, and until when that takes for those that wait."""
         since_ms = self._now_ms() - RATE_OVER // MILLISECOND
         recent = sum(count for at_ms, count in self._recent if at_ms >= since_ms)
         per_minute = recent / (RATE_OVER / timedelta(minutes=1))
         done_by = None
         if waiting and per_minute:
             done_by = self._clock.wall_now() + timedelta(minutes=waiting / per_minute)
-        return Progress(waiting, per_minute, done_by)
+        return Progress(per_minute, done_by)
 
     # --- inside ---------------------------------------------------------------------------------
 

@@ -19,6 +19,7 @@ from edge.contract import (
     FlexMeasuresStatus,
     Message,
     PartStatus,
+    ReadingsStatus,
     RejectedSlotStatus,
     SetAsideStatus,
     Status,
@@ -83,6 +84,8 @@ def unpaired() -> FlexMeasuresStatus:
         slots_accepted=0,
         slots_waiting=0,
         slots_rejected=0,
+        slots_dropped=0,
+        slots_per_minute=0,
         oldest_waiting=None,
         catching_up_percent=None,
         done_by=None,
@@ -476,6 +479,7 @@ def status(**more: Any) -> Status:
                 channel=HEM, value=91000.0, reason="beyond the rating of the main fuse", at=NOON
             )
         ],
+        "readings": ReadingsStatus(believed=9, confirmed=0, counter_resets=0, unknown=0),
         "buffer": BufferStatus(
             readings=13846,
             stored_since_start=120,
@@ -485,6 +489,7 @@ def status(**more: Any) -> Status:
             uncommitted=3,
             oldest_uncommitted_s=2.0,
             dropped=0,
+            damaged_groups=0,
             unresolved=0,
         ),
         "clock": ClockStatus(trusted=True, wall=NOON, uptime_s=86_000),

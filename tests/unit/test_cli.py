@@ -3,7 +3,7 @@ import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -16,6 +16,7 @@ from edge.contract import (
     ClockStatus,
     FlexMeasuresStatus,
     Problem,
+    ReadingsStatus,
     Status,
 )
 
@@ -42,6 +43,7 @@ STATUS = Status(
         )
     ],
     set_aside=[],
+    readings=ReadingsStatus(believed=9, confirmed=2, counter_resets=1, unknown=4),
     buffer=BufferStatus(
         readings=10,
         stored_since_start=20,
@@ -51,6 +53,7 @@ STATUS = Status(
         uncommitted=3,
         oldest_uncommitted_s=4,
         dropped=0,
+        damaged_groups=1,
         unresolved=0,
     ),
     clock=ClockStatus(trusted=False, wall=NOON, uptime_s=60),
@@ -65,9 +68,11 @@ STATUS = Status(
         slots_accepted=5,
         slots_waiting=2,
         slots_rejected=0,
+        slots_dropped=3,
+        slots_per_minute=200,
         oldest_waiting=NOON,
         catching_up_percent=50,
-        done_by=None,
+        done_by=NOON + timedelta(minutes=5),
         last_error="the password was refused",
         advice="pair again",
     ),
@@ -106,6 +111,10 @@ def test_status_for_people_says_what_is_wrong_and_what_to_do() -> None:
     assert "Washing machine 1: 420 W 12 s ago → sensor 7" in text
     assert "→ pair again" in text
     assert "a damaged file was set aside" in text
+    assert "9 believed, 2 of them after a second one agreed, 1 counter resets, 4 of chan" in text
+    assert "1 damaged groups of readings are left out" in text
+    assert "0 rejected, 3 dropped in a full buffer" in text
+    assert "catching up: 50 %, 200 slots a minute, 5 min left" in text
 
 
 def test_status_for_programs_is_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

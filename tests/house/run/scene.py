@@ -287,7 +287,8 @@ def _line(status: Status) -> str:
         + (
             ""
             if server.catching_up_percent is None
-            else f"   catching up {server.catching_up_percent:.0f} %"
+            else f"   catching up {server.catching_up_percent:.0f} %,"
+            f" {server.slots_per_minute:.0f} slots/min"
         )
         + (f"   {server.last_error}" if server.last_error else "")
         + "".join(f"   {each}" for each in _switched(status))
