@@ -10,7 +10,6 @@ from typing import Any, Literal
 
 from edge.contract.setup import NetworkStep, NetworkTask
 
-JOINING = frozenset({"add", "add_code", "replace"})
 _CAME = frozenset({"found", "granted", "added", "removed"})
 _NO_KEY = {"wrong_pin": "wrong_pin", "timed_out": "pin_late"}
 

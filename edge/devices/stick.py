@@ -22,7 +22,7 @@ BAUD = 115_200
 
 _SOF, _ACK, _NAK, _CAN = 0x01, 0x06, 0x15, 0x18
 _RESPONSE = 0x01
-_GET_INIT_DATA, _GET_CAPABILITIES, _GET_VERSION, _GET_ID = 0x02, 0x07, 0x15, 0x20
+_GET_CAPABILITIES, _GET_VERSION, _GET_ID = 0x07, 0x15, 0x20
 
 _READ_S = 0.2
 _WRITE_S = 1.0
@@ -81,7 +81,6 @@ class Found:
     name: str
     home_id: str
     firmware: str
-    node_count: int
 
     @property
     def sentence(self) -> str:
@@ -262,7 +261,7 @@ class SerialApi:
         self._monotonic_s = monotonic_s
 
     def interrogate(self, port: Port) -> Outcome:
-        """Ask for version, home id, firmware and nodes."""
+        """Ask for version, home id and firmware."""
         self._wire.write(bytes([_NAK]))  # ends a frame that another program left half sent
         version = self._ask(_GET_VERSION)
         if version is None:
@@ -274,13 +273,7 @@ class SerialApi:
         capabilities = self._ask(_GET_CAPABILITIES) or b""
         firmware = f"{capabilities[0]}.{capabilities[1]:02}" if len(capabilities) > 1 else library
         name = port.known.name if port.known else "Z-Wave controller"
-        return Found(port.path, name, identity[:4].hex(), firmware, self._node_count())
-
-    def _node_count(self) -> int:
-        """The nodes of the network, the stick itself not counted."""
-        data = self._ask(_GET_INIT_DATA) or b""
-        mask = data[3 : 3 + data[2]] if len(data) > 3 else b""
-        return max(0, sum(byte.bit_count() for byte in mask) - 1)
+        return Found(port.path, name, identity[:4].hex(), firmware)
 
     def _ask(self, function: int) -> bytes | None:
         """Send one request and return the payload of its response; None if none came in time."""

@@ -88,7 +88,6 @@ async def test_device_joins_with_its_pin_and_every_step_is_shown(house: House) -
         assert "s2_authenticated" in granted.classes
         wanted = await box.step(PinWanted)
         assert len(wanted.dsk.split("-")) == 7  # what follows the PIN
-        assert box.zwave.network.state().pin_wanted_for == wanted.dsk
         await box.zwave.network.enter_pin(await pin_of(house))
         assert await box.step(DeviceAdded) == DeviceAdded(f"{HOME}-20", None)
         assert (await box.step(InterviewProgress)).percent is not None
@@ -162,12 +161,12 @@ async def test_code_that_is_none_or_damaged_is_refused(house: House) -> None:
 async def test_second_adding_is_refused_and_the_first_can_be_stopped(house: House) -> None:
     async with a_box(house.server.url, presets=False) as box:
         await box.zwave.network.add()
-        await until(lambda: box.zwave.network.state().activity == "including")
+        await until(lambda: box.zwave.network.activity() == "including")
         with pytest.raises(Refused, match="already"):
             await box.zwave.network.add()
         await box.zwave.network.stop()
         await box.step(InclusionStopped)
-        await until(lambda: box.zwave.network.state().activity == "idle")
+        await until(lambda: box.zwave.network.activity() == "idle")
 
 
 async def test_adding_that_nobody_finishes_is_closed(house: House) -> None:
@@ -279,7 +278,6 @@ async def test_routes_are_rebuilt_with_progress(house: House) -> None:
         while not (progress := await box.step(RoutesProgress)).finished:
             assert progress.total == 3
         assert (progress.done, progress.failed) == (3, 0)
-        assert await box.zwave.upkeep.rebuild_routes_of(PLUG) is True
 
 
 async def test_switch_is_tried_and_put_back_as_it_was(house: House) -> None:

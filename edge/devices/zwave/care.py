@@ -14,7 +14,7 @@ from zwave_js_server.const import INTERVIEW_FAILED, NodeStatus
 from zwave_js_server.model.driver import Driver
 from zwave_js_server.model.node import Node
 
-from edge.clock import Clock
+from edge.clock import MILLISECOND, Clock
 from edge.devices.zwave.door import NodeSilent, StickSilent, answered
 from edge.devices.zwave.metering import Metering, Silent
 from edge.devices.zwave.nodes import label, meter_values
@@ -45,7 +45,6 @@ PRESET_LOOK_EVERY = timedelta(seconds=15)
 PRESET_FIRST_PAUSE = timedelta(minutes=10)  # a meter that took no preset is left alone this long
 PRESET_PAUSE_MAX = timedelta(hours=12)
 
-_MILLISECOND = timedelta(milliseconds=1)
 
 # What one device or the stick says no to ends no session; a driver that is silent does.
 _NO_END = (NodeSilent, StickSilent, Refused, Malformed)
@@ -80,7 +79,7 @@ class Patience:
         next_ms, pause = self._next.get(node_id, (now_ms, self._first))
         if now_ms < next_ms:
             return False
-        self._next[node_id] = (now_ms + pause / _MILLISECOND, min(pause * 2, self._longest))
+        self._next[node_id] = (now_ms + pause / MILLISECOND, min(pause * 2, self._longest))
         return True
 
     def forget(self, node_id: int) -> None:
@@ -167,7 +166,7 @@ class Care:
     def _is_quiet(self) -> bool:
         heard_ms = self.stick.heard_ms
         now_ms = self.clock.boottime_ms()
-        return heard_ms is None or now_ms - heard_ms > STICK_QUIET_FOR / _MILLISECOND
+        return heard_ms is None or now_ms - heard_ms > STICK_QUIET_FOR / MILLISECOND
 
     async def _ask_stick(self, driver: Driver) -> None:
         """Ask the stick for its own neighbours: a question that needs no radio."""
@@ -197,7 +196,7 @@ class Care:
         """Restart the stick's firmware once the driver's own recovery had its chance."""
         now_ms, last_ms = self.clock.boottime_ms(), self.stick.soft_reset_ms
         if self.stick.unanswered < SOFT_RESET_AFTER_QUESTIONS or (
-            last_ms is not None and now_ms - last_ms < SOFT_RESET_EVERY / _MILLISECOND
+            last_ms is not None and now_ms - last_ms < SOFT_RESET_EVERY / MILLISECOND
         ):
             return
         self.stick.soft_reset_ms = now_ms

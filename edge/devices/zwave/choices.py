@@ -2,17 +2,11 @@
 
 from collections.abc import Mapping
 from datetime import timedelta
-from typing import Any, Protocol
+from typing import Any
+
+from edge.family import Notebook
 
 _DOCUMENT = "zwave"
-
-
-class Notebook(Protocol):
-    """Small documents that outlive the process."""
-
-    async def get(self, name: str) -> Any: ...
-
-    async def put(self, name: str, value: Any) -> None: ...
 
 
 class Choices:

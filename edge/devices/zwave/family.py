@@ -15,12 +15,12 @@ from zwave_js_server.const import ControllerStatus
 from zwave_js_server.model.driver import Driver
 from zwave_js_server.model.node import Node
 
-from edge.clock import Clock
+from edge.clock import MILLISECOND, Clock
 from edge.devices.zwave import switching
 from edge.devices.zwave.backup import Backups
 from edge.devices.zwave.care import Care, StickHealth
 from edge.devices.zwave.channels import FAMILY
-from edge.devices.zwave.choices import Choices, Notebook
+from edge.devices.zwave.choices import Choices
 from edge.devices.zwave.door import (
     SNAPSHOT_WITHIN_S,
     DriverClient,
@@ -37,6 +37,7 @@ from edge.devices.zwave.presets import Setting, settings
 from edge.devices.zwave.steps import Steps
 from edge.devices.zwave.upkeep import Upkeep
 from edge.errors import Malformed, Unreachable
+from edge.family import Notebook
 from edge.model import Device, Intake
 from edge.supervise import first_to_fail
 
@@ -44,7 +45,6 @@ log = logging.getLogger(__name__)
 
 # After an event that could not be read the whole picture is fetched anew, but not more often.
 FRESH_PICTURE_EVERY = timedelta(minutes=10)
-_MILLISECOND = timedelta(milliseconds=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,7 +241,7 @@ class ZWave:
         self._unreadable_sample = problem.sample
         log.warning("%s: %s", problem, problem.sample)
         now_ms, last_ms = self._clock.boottime_ms(), self._fresh_picture_ms
-        if last_ms is None or now_ms - last_ms > FRESH_PICTURE_EVERY / _MILLISECOND:
+        if last_ms is None or now_ms - last_ms > FRESH_PICTURE_EVERY / MILLISECOND:
             self._stale = problem
         self._end_if_stale()
 

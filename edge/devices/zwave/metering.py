@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import NamedTuple
 
-from edge.clock import Clock
+from edge.clock import MILLISECOND, Clock
 from edge.devices.zwave.channels import MeterValue, Product, Tap, taps
 from edge.model import Direction, Intake, Quantity, Reading
 
@@ -26,7 +26,6 @@ POLLED = frozenset(
 )
 SILENT_AFTER_INTERVALS = 1.5
 _NEVER_MS = -1
-_MILLISECOND = timedelta(milliseconds=1)
 
 
 class Silent(NamedTuple):
@@ -126,7 +125,7 @@ class Metering:
                     _NEVER_MS if at_ms is None else at_ms
                     for at_ms in (source.heard_ms, source.asked_ms)
                 )
-                patience_ms = channel.report_interval * SILENT_AFTER_INTERVALS / _MILLISECOND
+                patience_ms = channel.report_interval * SILENT_AFTER_INTERVALS / MILLISECOND
                 if last_ms == _NEVER_MS or now_ms - last_ms > patience_ms:
                     due.append((last_ms, Silent(node_id, value)))
         return [silent for _, silent in sorted(due)]

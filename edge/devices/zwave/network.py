@@ -25,7 +25,7 @@ from zwave_js_server.model.controller.inclusion_and_provisioning import (
 from zwave_js_server.model.driver import Driver
 from zwave_js_server.model.utils import async_parse_qr_code_string
 
-from edge.clock import Clock
+from edge.clock import MILLISECOND, Clock
 from edge.devices.zwave import codes, events
 from edge.devices.zwave.backup import Backups
 from edge.devices.zwave.door import answered
@@ -40,7 +40,6 @@ OPEN_FOR = timedelta(minutes=4)
 LOOK_EVERY = timedelta(seconds=2)
 COMMAND_WITHIN_S = 30.0
 FAILED_NODE_WITHIN_S = 90.0  # the driver first makes sure that the node is gone
-_MILLISECOND = timedelta(milliseconds=1)
 
 _S2_CLASSES = [
     SecurityClass.S2_UNAUTHENTICATED,
@@ -56,15 +55,6 @@ class Expected:
     dsk: str
     model: str | None
     device: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class NetworkState:
-    """What the stick does now, for a page that is opened in the middle."""
-
-    activity: str  # idle, including, excluding, busy
-    pin_wanted_for: str | None
-    last_event: int
 
 
 class Network:
@@ -90,15 +80,14 @@ class Network:
 
     # --- what a person does -----------------------------------------------------------------------
 
-    def state(self) -> NetworkState:
-        """What the stick does now. Raises Unreachable."""
-        activity = self._picture.driver().controller.inclusion_state
-        return NetworkState(_ACTIVITIES[activity], self._steps.pin_wanted, self._log.last)
+    def activity(self) -> str:
+        """What the stick does now: idle, including, excluding or busy. Raises Unreachable."""
+        return _ACTIVITIES[self._picture.driver().controller.inclusion_state]
 
     def is_busy(self) -> bool:
         """Whether a device is being added or removed; nothing else should use the radio then."""
         try:
-            return self._is_starting or self.state().activity != "idle"
+            return self._is_starting or self.activity() != "idle"
         except EdgeError:
             return False
 
@@ -244,7 +233,7 @@ class Network:
             InclusionState.EXCLUDING,
         )
         late_ms = self._clock.boottime_ms() - self._opened_ms
-        if is_open and late_ms > OPEN_FOR / _MILLISECOND:
+        if is_open and late_ms > OPEN_FOR / MILLISECOND:
             await self.stop()
 
     @asynccontextmanager

@@ -18,7 +18,6 @@ from edge.errors import Refused
 
 PING_WITHIN_S = 60.0
 COMMAND_WITHIN_S = 30.0
-ROUTES_WITHIN_S = 180.0
 REPORT_INTERVALS = (timedelta(seconds=10), timedelta(hours=1))  # shorter floods the air
 
 
@@ -93,12 +92,6 @@ class Upkeep:
         """Leave the remaining routes as they are."""
         async with answered("ending the rebuilding of routes", COMMAND_WITHIN_S):
             await self._picture.driver().controller.async_stop_rebuilding_routes()
-
-    async def rebuild_routes_of(self, device: str) -> bool:
-        """Let one device look for its neighbours anew; whether it did."""
-        node = self._picture.node(device)
-        async with answered(f"finding routes to {label(node)}", ROUTES_WITHIN_S):
-            return await self._picture.driver().controller.async_rebuild_node_routes(node)
 
     async def set_power_interval(self, device: str, interval: timedelta | None) -> None:
         """Let a known meter report its power this often; None: as its preset says.

@@ -30,7 +30,6 @@ ANSWERS = {
     0x15: VERSION,
     0x20: bytes.fromhex("7e570001") + b"\x01",
     0x07: bytes([7, 18, 0, 0x86, 0, 1, 0, 0x5A]),
-    0x02: bytes([9, 0, 29, 0b00001011, *([0] * 28), 7, 0]),
 }
 
 
@@ -90,14 +89,14 @@ def asked(line: Line, port: Port = PORT) -> Outcome:
     return SerialApi(line, line.monotonic_s).interrogate(port)
 
 
-def test_controller_tells_home_id_firmware_and_how_many_nodes() -> None:
-    assert asked(Line(ANSWERS)) == Found(PORT.path, "Z-Wave controller", "7e570001", "7.18", 2)
+def test_controller_tells_home_id_and_firmware() -> None:
+    assert asked(Line(ANSWERS)) == Found(PORT.path, "Z-Wave controller", "7e570001", "7.18")
 
 
 def test_each_answer_is_acknowledged() -> None:
     line = Line(ANSWERS)
     asked(line)
-    assert line.written.count(ACK) == 4
+    assert line.written.count(ACK) == 3
 
 
 def test_damaged_answer_is_asked_for_again() -> None:
