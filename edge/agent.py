@@ -308,8 +308,6 @@ class Agent:
         }
 
     def _box_health(self, identity: str, pacing: Pacing) -> BoxHealth:
-        account = self.account
-
         async def vitals() -> Vitals:
             oldest = (await self.outbox.counts()).oldest_waiting
             waits = timedelta(0) if oldest is None else self.clock.wall_now() - oldest
@@ -320,11 +318,11 @@ class Agent:
             identity,
             self.config.name,
             {"version": __version__, "release": self.config.release},
-            account.server,
-            lambda: account.paired.site_asset_id if account.paired else None,
+            self.account,
             vitals,
             self.settings,
             pacing,
+            self.health,
             self.clock,
         )
 

@@ -106,6 +106,10 @@ class Account:
         """The client to ship with; None while not paired."""
         return self._client
 
+    def site_id(self) -> int | None:
+        """The asset below which everything of this box lies; None while not paired."""
+        return self.paired.site_asset_id if self.paired else None
+
     def sensors(self) -> Sequence[Sensor]:
         """The sensors that are fed now."""
         return self._sensors

@@ -10,10 +10,12 @@ but the heartbeat step aside when requests are short.
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Protocol
 
 from edge.clock import Clock
 from edge.documents import Documents
 from edge.errors import Malformed, Refused
+from edge.health import Health
 from edge.model import Sensor, Slot
 from edge.store.outbox import OutboxSlot, SlotState
 from edge.uplink.flexmeasures import FlexMeasures
@@ -46,30 +48,36 @@ _SIGNS: dict[str, tuple[str, timedelta, Callable[[Vitals], float]]] = {
 }
 
 
+class Home(Protocol):
+    """Where to tell it; None while not paired. account.py fulfils it."""
+
+    def server(self) -> FlexMeasures | None: ...
+    def site_id(self) -> int | None: ...
+
+
 class BoxHealth:
-    """`server` and `site_id` say where, None while not paired; `attributes` stand on the asset."""
+    """`attributes` stand on the asset; `health` gets the alarm where FlexMeasures takes nothing."""
 
     def __init__(
         self,
         box: str,
         name: str,
         attributes: dict[str, object],
-        server: Callable[[], FlexMeasures | None],
-        site_id: Callable[[], int | None],
+        home: Home,
         vitals: Callable[[], Awaitable[Vitals]],
         settings: Documents,
         pacing: Pacing,
+        health: Health,
         clock: Clock,
     ) -> None:
-        self.problem = ""  # why FlexMeasures does not take it
         self._box = box
         self._name = name
         self._attributes = attributes
-        self._server = server
-        self._site_id = site_id
+        self._home = home
         self._vitals = vitals
         self._settings = settings
         self._pacing = pacing
+        self._health = health
         self._clock = clock
         self._place: tuple[FlexMeasures, int] | None = None
         self._sensors: list[Sensor] = []
@@ -77,7 +85,7 @@ class BoxHealth:
 
     async def beat(self) -> None:
         """Tell what is due; to be called with each upload. Raises Unreachable only."""
-        server, site_id = self._server(), self._site_id()
+        server, site_id = self._home.server(), self._home.site_id()
         if server is None or site_id is None or not self._clock.is_trusted():
             return
         try:
@@ -86,11 +94,12 @@ class BoxHealth:
                 self._place = (server, site_id)
             await self._tell(server)
         except (Refused, Malformed) as problem:
-            self.problem = str(problem)
+            said = f"FlexMeasures does not take the box's own health: {problem}"
+            self._health.alarm(_DOCUMENT, said)
             self._place = None
             await self._settings.delete(_DOCUMENT)
         else:
-            self.problem = ""
+            self._health.clear(_DOCUMENT)
 
     async def _known_sensors(self, server: FlexMeasures, site_id: int) -> list[Sensor]:
         """As the last run left them, so that a street that starts anew asks for nothing."""

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from edge.clock import SystemClock
+from edge.health import Health
 from edge.model import Sensor, Slot
 from edge.store.buffer import Buffer
 from edge.store.outbox import Outbox
@@ -249,13 +250,27 @@ async def healthy(
         name,
         name,
         {},
-        lambda: client,
-        lambda: site.asset_id,
+        Street(client, site.asset_id),
         vitals,
         notes,
         pacing_of(name),
+        Health(clock),
         clock,
     )
+
+
+@dataclass(frozen=True)
+class Street:
+    """Where the boxes are paired."""
+
+    client: FlexMeasures
+    asset_id: int
+
+    def server(self) -> FlexMeasures:
+        return self.client
+
+    def site_id(self) -> int:
+        return self.asset_id
 
 
 def pacing_of(name: str) -> Pacing:

@@ -9,7 +9,7 @@ from tests.house.fake_clock import FakeClock
 
 BRIDGE = Port(Path("/dev/serial/by-id/bridge"), Path("/dev/ttyUSB0"), "CP2102N", Known("bridge"))
 NAMED = Port(Path("/dev/serial/by-id/uzb"), Path("/dev/ttyACM0"), "UZB", Known("UZB", certain=True))
-FOUND = Found(BRIDGE.path, "Z-Wave controller", "7e570001", "7.18", 2)
+FOUND = Found(BRIDGE.path, "Z-Wave controller", "7e570001", "7.18")
 
 
 class House:
