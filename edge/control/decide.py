@@ -19,9 +19,10 @@ from edge.model import Interval, Origin, Plan
 # What only the box can bring back may stay away this long, whoever asks: a dead box is found by
 # then, and a freezer survives it.
 BOX_TIMED_MAX = timedelta(hours=2)
-# A limit of half an hour is seen seconds after it began and is a hold of half an hour all the same:
-# the box brings the device back on time; only where the box is dead it comes so much later.
-HOLD_GRACE = timedelta(seconds=30)
+# Half an hour "from now" begins with its minute in FlexMeasures and is seen at the next poll; it is
+# a hold of half an hour all the same. The box brings the device back on time; only where the box is
+# dead it comes so much later.
+HOLD_GRACE = timedelta(seconds=90)
 _STEPS_MAX = 400  # boundaries of a day's plans that next_change() looks at
 SHORTEST_AWAY = timedelta(seconds=30)  # less than this is radio traffic, not flexibility
 

@@ -1,5 +1,5 @@
 """From FlexMeasures to the plug and back, whole: a real server, a real driver, and the radio as
-witness of every command. The box's clock runs twenty times as fast."""
+witness of every command. The box's day runs sixty times as fast, the radio does not."""
 
 import asyncio
 import json
@@ -34,11 +34,13 @@ from edge.uplink.schedules import Schedules
 from tests.house.flexmeasures import Account, FlexMeasuresServer
 from tests.house.flexmeasures.prices import load_prices
 from tests.house.stick.stick import PLUGS
-from tests.house.zwave_box import HURRY, PLUG, House, HurriedClock, a_box, a_house, until
+from tests.house.zwave_box import PLUG, House, HurriedClock, a_box, a_house, until
 
 KEY = f"zwave/{PLUG}"
 MINUTE = timedelta(minutes=1)
 QUARTER = timedelta(minutes=15)
+HURRY = 60
+RADIO = timedelta(minutes=3)  # three seconds for a command and its proof, on a busy machine
 KETTLE = Controllable(KEY, nominal_power_w=2000, consent=True)
 
 
@@ -192,7 +194,7 @@ async def test_zero_limit_of_half_an_hour_switches_the_plug_off_and_on_again(
     async with way_back(tmp_path, house, flexmeasures_server, owner, start) as box:
         before = len(await box.told())
         await until(lambda: bool(box.schedules._places), within_s=20)
-        begins = start.replace(second=0) + 4 * MINUTE
+        begins = start.replace(second=0) + 10 * MINUTE
         await box.post_limit(0.0, begins, 30 * MINUTE)
         await until(lambda: box.steering.anything_away(), within_s=20)
         assert box.clock.wall_now() >= begins
@@ -201,15 +203,15 @@ async def test_zero_limit_of_half_an_hour_switches_the_plug_off_and_on_again(
         command = await _last(box)
         assert (command.origin, command.stage) == (Origin.LIMIT, Stage.DONE)
         assert command.closed_at is not None
-        assert command.closed_at - command.issued_at > 29 * MINUTE
-        assert command.closed_at < begins + 31 * MINUTE
+        assert command.closed_at - command.issued_at > 30 * MINUTE - RADIO
+        assert command.closed_at < begins + 30 * MINUTE + RADIO
 
 
 async def test_computed_schedule_switches_the_plug_off_while_it_is_dear_and_on_again(
     tmp_path: Path, house: House, flexmeasures_server: FlexMeasuresServer, owner: Account
 ) -> None:
     midnight = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
-    start = midnight + timedelta(days=1, hours=16, minutes=55)
+    start = midnight + timedelta(days=1, hours=16, minutes=45)
     dear_from = start.replace(minute=0) + timedelta(hours=1)
     async with way_back(tmp_path, house, flexmeasures_server, owner, start) as box:
         before = len(await box.told())
@@ -227,13 +229,13 @@ async def test_computed_schedule_switches_the_plug_off_while_it_is_dear_and_on_a
             OwnTriggers(timedelta(hours=1), timedelta(hours=4), price_id, worth_per_kwh=0.3)
         )
         await until(lambda: box.steering.anything_away(), within_s=60)
-        assert box.clock.wall_now() - dear_from < 2 * MINUTE
+        assert box.clock.wall_now() - dear_from < RADIO
         await until(lambda: not box.steering.anything_away(), within_s=120)
         assert (await box.told())[before:] == [False, True]
         command = await _last(box)
         assert (command.origin, command.stage) == (Origin.SCHEDULE, Stage.DONE)
         assert command.closed_at is not None
-        assert timedelta(0) <= command.closed_at - (dear_from + 2 * QUARTER) < MINUTE
+        assert timedelta(0) <= command.closed_at - (dear_from + 2 * QUARTER) < RADIO
         assert box.schedules.notes == {}
 
 

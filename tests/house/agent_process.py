@@ -79,6 +79,11 @@ class AgentProcess:
         await self.stop(signal.SIGKILL)
 
     @property
+    def socket(self) -> Path:
+        """The agent's own door."""
+        return self._runtime / "agent.sock"
+
+    @property
     def pid(self) -> int:
         assert self._process is not None
         return self._process.pid
@@ -139,6 +144,7 @@ class AgentProcess:
                 "allow_loopback": True,
                 "upload_every_s": 5,
                 "backfill_spread_s": 0,
+                "poll_every_s": 5,
             },
         }
         lines = [

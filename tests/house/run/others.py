@@ -31,6 +31,7 @@ class Others:
         self._stack = AsyncExitStack()
         self._wanted: dict[str, FamilyRequest] = {}
         self.cloud = smappee_cloud.SmappeeCloud(lambda: datetime.now(UTC))
+        self.home_assistant: HomeAssistant | None = None
 
     async def __aenter__(self) -> "Others":
         try:
@@ -84,6 +85,7 @@ class Others:
         folder = self._asked.state / "homeassistant"
         house = await self._stack.enter_async_context(HomeAssistant.started(folder))
         await house.until_running()
+        self.home_assistant = house
         self._keep(asyncio.create_task(_live_in(house)))
         config, secrets = {"address": house.url}, {"homeassistant.token": house.token}
         clock = SystemClock(datetime(2026, 1, 1, tzinfo=UTC))

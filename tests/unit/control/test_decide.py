@@ -101,7 +101,7 @@ def test_device_with_a_timer_needs_no_consent_and_is_not_switched_for_less_than_
 ):
     timed = Controllable("smappee/1", 2000, own_timers=(5 * MINUTE, 15 * MINUTE))
     assert decide(timed, asked(plan(Origin.LIMIT, 0)), NEVER, NOON).away_until
-    short = asked(plan(Origin.LIMIT, 0, step=4 * MINUTE))
+    short = asked(plan(Origin.LIMIT, 0, step=3 * MINUTE))
     assert decide(timed, short, NEVER, NOON).why == "too_short"
 
 
