@@ -14,14 +14,19 @@ from edge.devices import homeassistant
 from edge.devices.homeassistant.family import HomeAssistant as Family
 from edge.errors import EdgeError, Refused, Unreachable
 from edge.family import Choice, Found
-from edge.model import Device, DeviceState
+from edge.model import Channel, Device, DeviceState, Kind, Quantity
+from edge.overlap import seen_twice
+from edge.uplink.mapping import default_mapping
 from tests.house.family_bench import KeptIntake, SteppedClock
-from tests.house.home_assistant import HomeAssistant
+from tests.house.home_assistant import HomeAssistant, Shown
 from tests.house.paper_notebook import PaperNotebook
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")  # one Home Assistant for all
 
 ROW = timedelta(minutes=5)
+# The box's own clamp and Smappee, which this Home Assistant shows too.
+CLAMP = Shown("sensor.clamp", "zwave_js", f"{0x7E570001}.2-50-1-value-66049", "Clamp")
+MONITOR = Shown("sensor.monitor", "smappee", "5100000000-123-total_power", "Monitor")
 
 
 class Joined:
@@ -79,7 +84,8 @@ class Joined:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def house(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[HomeAssistant]:
-    async with HomeAssistant.started(tmp_path_factory.mktemp("homeassistant")) as started:
+    folder = tmp_path_factory.mktemp("homeassistant")
+    async with HomeAssistant.started(folder, shown=[CLAMP, MONITOR]) as started:
         yield started
 
 
@@ -272,8 +278,29 @@ async def test_energy_dashboard_is_preselected(house: HomeAssistant) -> None:
     found = await check(house, {"address": house.url})
     preselected = {c.label for c in found.choices if c.preselected}
     assert preselected == {"Grid import (sensor.grid_import)", "Grid export (sensor.grid_export)"}
-    assert len(chosen(found.choices, "entities")) == 5
+    assert len(chosen(found.choices, "entities")) == 7
     assert {key.rpartition("/")[2] for key in found.preselected or ()} == {"import", "export"}
+
+
+async def test_meters_the_box_reads_itself_are_known(house: HomeAssistant) -> None:
+    await house.say(CLAMP, 812.5)
+    await house.say(MONITOR, 620.0)
+    found = await check(house, {"address": house.url})
+    repeated = {c.name: c.repeats for c in found.channels if c.repeats}
+    assert repeated == {
+        "Clamp": "zwave/7e570001-2/1/active_power/import",
+        "Monitor": "smappee/123/consumption/active_energy/import",
+    }
+    own = [
+        Channel("zwave", "7e570001-2", "1", Quantity.ACTIVE_POWER, Kind.INSTANTANEOUS),
+        Channel("smappee", "123", "consumption", Quantity.ACTIVE_ENERGY, Kind.INTERVAL),
+    ]
+    offered = default_mapping([*own, *found.channels])
+    sent = {term.channel_key for feed in offered for term in feed.terms}
+    assert {channel.key for channel in own} <= sent
+    assert not sent & {c.key for c in found.channels if c.repeats}
+    everything = [channel.key for channel in (*own, *found.channels)]
+    assert len(seen_twice(everything, [*own, *found.channels])) == 2
 
 
 async def test_token_that_was_revoked_asks_for_the_person(house: HomeAssistant) -> None:

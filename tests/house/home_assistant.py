@@ -9,12 +9,14 @@ that installs on Python 3.13.0; newer ones are covered by recorded messages (tes
 
 import asyncio
 import itertools
+import json
 import os
 import shutil
 import socket
 import sqlite3
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, closing, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
@@ -109,6 +111,19 @@ template:
 """
 
 
+@dataclass(frozen=True)
+class Shown:
+    """A meter that another integration brought in: what that integration calls it, and its name.
+
+    It stands in the registry as such an integration leaves it; the house says its state.
+    """
+
+    entity_id: str
+    platform: str
+    unique_id: str
+    name: str
+
+
 class HomeAssistantTrouble(Exception):
     """It could not be started; says what its log says."""
 
@@ -126,10 +141,13 @@ class HomeAssistant:
 
     @classmethod
     @asynccontextmanager
-    async def started(cls, folder: Path, port: int = 0) -> AsyncIterator[Self]:
-        """Start it, make its users, stop it at the end. A folder used before keeps its users."""
+    async def started(
+        cls, folder: Path, port: int = 0, shown: Sequence[Shown] = ()
+    ) -> AsyncIterator[Self]:
+        """Start it, make its users, stop it at the end. A folder used before keeps its users, and
+        what it shows of other integrations."""
         house = cls(folder, port or _free_port())
-        house._furnish()
+        house._furnish(shown)
         await house.start()
         try:
             await house._make_users()
@@ -137,8 +155,19 @@ class HomeAssistant:
         finally:
             await house.stop()
 
-    def _furnish(self) -> None:
-        self.folder.mkdir(parents=True, exist_ok=True)
+    def _furnish(self, shown: Sequence[Shown]) -> None:
+        storage = self.folder / ".storage"
+        storage.mkdir(parents=True, exist_ok=True)
+        registry = storage / "core.entity_registry"
+        if shown and not registry.exists():
+            entities = [_registered(meter) for meter in shown]
+            content = {
+                "version": 1,
+                "minor_version": 1,
+                "key": registry.name,
+                "data": {"entities": entities},
+            }
+            registry.write_text(json.dumps(content), encoding="utf-8")
         configuration = CONFIGURATION.format(port=self.port)
         (self.folder / "configuration.yaml").write_text(configuration, encoding="utf-8")
 
@@ -272,6 +301,25 @@ class HomeAssistant:
         """Set input_number.`name`: what the meters made of it show."""
         await self._act("input_number", "set_value", f"input_number.{name}", value=value)
 
+    async def say(self, meter: Shown, power_w: float) -> None:
+        """The integration behind `meter` tells a value."""
+        said = {
+            "state": str(power_w),
+            "attributes": {
+                "device_class": "power",
+                "state_class": "measurement",
+                "unit_of_measurement": "W",
+                "friendly_name": meter.name,
+            },
+        }
+        headers = {"Authorization": f"Bearer {self._admin_token}"}
+        url = f"{self.url}/api/states/{meter.entity_id}"
+        async with (
+            aiohttp.ClientSession(headers=headers) as http,
+            http.post(url, json=said) as answer,
+        ):
+            answer.raise_for_status()
+
     async def turn(self, entity: str, on: bool) -> None:
         """Somebody in the house switches `entity`."""
         domain = entity.partition(".")[0]
@@ -360,6 +408,28 @@ class HomeAssistant:
                 assert answer["success"], answer
                 answers.append(answer["result"])
         return answers
+
+
+def _registered(meter: Shown) -> dict[str, Any]:
+    """As version 1.1 of Home Assistant's registry wrote it; today's reads it."""
+    return {
+        "entity_id": meter.entity_id,
+        "platform": meter.platform,
+        "unique_id": meter.unique_id,
+        "original_name": meter.name,
+        "name": meter.name,
+        "capabilities": {"state_class": "measurement"},
+        "original_device_class": "power",
+        "device_class": "power",
+        "unit_of_measurement": "W",
+        "config_entry_id": None,
+        "device_id": None,
+        "area_id": None,
+        "disabled_by": None,
+        "icon": None,
+        "original_icon": None,
+        "supported_features": 0,
+    }
 
 
 def _free_port() -> int:

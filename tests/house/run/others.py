@@ -16,10 +16,16 @@ from edge.contract.setup import FamilyRequest
 from edge.devices import load
 from edge.errors import Unreachable
 from tests.house import smappee_cloud
-from tests.house.home_assistant import HomeAssistant
+from tests.house.home_assistant import HomeAssistant, Shown
 from tests.house.p1_meter import P1Meter
 from tests.house.run.screen import Screen
 from tests.house.run.wishes import Wishes
+
+# What this Home Assistant shows of the box's own clamp and Smappee: one meter, two paths.
+SHOWN = (
+    Shown("sensor.clamp", "zwave_js", f"{0x7E570001}.2-50-1-value-66049", "Clamp"),
+    Shown("sensor.monitor", "smappee", "5100000000-123-total_power", "Monitor"),
+)
 
 
 class Others:
@@ -83,7 +89,7 @@ class Others:
 
     async def _home_assistant(self) -> None:
         folder = self._asked.state / "homeassistant"
-        house = await self._stack.enter_async_context(HomeAssistant.started(folder))
+        house = await self._stack.enter_async_context(HomeAssistant.started(folder, shown=SHOWN))
         await house.until_running()
         self.home_assistant = house
         self._keep(asyncio.create_task(_live_in(house)))
@@ -117,6 +123,8 @@ async def _live_in(house: HomeAssistant) -> None:
         try:
             await house.set("grid_power", round(power_w, 1))
             await house.set("grid_import", round(bought_kwh, 4))
+            for meter in SHOWN:
+                await house.say(meter, round(power_w / 2, 1))
         except (OSError, Unreachable):
             return  # it is being stopped
         await asyncio.sleep(10)
