@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from aiohttp import web
 
 from edge.agent_api.door import answer, asked
-from edge.agent_api.names import display_names
+from edge.agent_api.names import clamp_name, display_names
 from edge.agent_api.refusals import NotAllowed
 from edge.clock import Clock
 from edge.contract.setup import (
@@ -169,7 +169,7 @@ class MapRoom:
         if first is None:
             return otherwise
         device = self._names().get(first.device_key, first.device)
-        return device if first.endpoint in ("", "0") else f"{device} {first.endpoint}"
+        return f"{device} {clamp_name(first, device)}".strip()
 
     def _value(self, terms: Sequence[TermView]) -> float | None:
         total = 0.0
@@ -220,7 +220,7 @@ class MapRoom:
         return ChannelView(
             key=channel.key,
             device=names.get(channel.device_key, channel.device),
-            name=_clamp_name(channel, names),
+            name=clamp_name(channel, names.get(channel.device_key, "")),
             quantity=str(channel.quantity),
             unit=channel.unit,
             direction=str(channel.direction),
@@ -231,13 +231,6 @@ class MapRoom:
 
     def _names(self) -> dict[str, str]:
         return display_names(self._devices())
-
-
-def _clamp_name(channel: Channel, names: Mapping[str, str]) -> str:
-    """What tells this channel from the others of its device; empty where nothing need."""
-    own = "" if channel.endpoint in ("", "0") else channel.endpoint
-    told = "" if names.get(channel.device_key, "").startswith(channel.name) else channel.name
-    return " ".join(filter(None, (told, own)))
 
 
 def _is_turned(sensor: Sensor, channels: Mapping[str, Channel]) -> bool:

@@ -5,6 +5,8 @@ from datetime import datetime
 
 from edge.contract import ChannelStatus, DeviceStatus, Status, SteeredStatus
 
+_NUMBER_MAX = 3  # endpoints of this length are numbers, longer ones ids
+
 
 def as_text(status: Status) -> str:
     """The whole status on one or two screens."""
@@ -47,7 +49,8 @@ def _device(device: DeviceStatus) -> str:
 def _channel(channel: ChannelStatus) -> str:
     endpoint = channel.key.split("/")[2]
     name = channel.name or channel.key
-    name = name if endpoint == "0" else f"{name} {endpoint}"
+    is_number = endpoint != "0" and len(endpoint) <= _NUMBER_MAX  # longer ones are ids
+    name = f"{name} {endpoint}" if is_number else name
     value = "no value" if channel.value is None else f"{channel.value:,.9g} {channel.unit}"
     age = "" if channel.age_s is None else f" {_span(channel.age_s)} ago"
     feeds = f" → sensor {channel.sensor_id}" if channel.sensor_id else ""

@@ -23,7 +23,6 @@ _TELEGRAM = re.compile(rb"(/[^/!]*!)([0-9A-F]{4})\r?\n")
 _LINE = re.compile(r"^(\d-\d+:\d+\.\d+\.\d+)((?:\([^()\r\n]*\))+)", re.MULTILINE)
 _SCALES = {"kW": 1000.0, "W": 1.0, "kWh": 1.0, "Wh": 0.001, "m3": 1.0}  # → W, kWh, m³
 _MBUS = {"003": Quantity.GAS, "007": Quantity.WATER}
-_PHASES = (("0", 0), ("L1", 20), ("L2", 40), ("L3", 60))
 
 fields = (Field("port", FieldKind.TEXT, "p1.port"),)
 
@@ -65,8 +64,7 @@ class P1:
     def __init__(self, port: str, intake: model.Intake, clock: Clock) -> None:
         self._port, self._intake, self._clock = port, intake, clock
         self._devices: list[Device] = []
-        self._last: dict[str, Reading] = {}
-        self._due_ms = 0
+        self._due_ms, self._last = 0, dict[str, Reading]()
 
     def devices(self) -> list[Device]:
         return self._devices
@@ -124,7 +122,7 @@ def readings(telegram: str, now: model.BoxTime | datetime) -> Iterator[tuple[Cha
     power, energy, holds = Quantity.ACTIVE_POWER, Quantity.ACTIVE_ENERGY, Kind.INSTANTANEOUS
     for way, code in ((Direction.IMPORT, 1), (Direction.EXPORT, 2)):
         total = Channel("p1", meter, "0", power, holds, way, EVERY).key
-        for endpoint, phase in _PHASES:
+        for endpoint, phase in (("0", 0), ("L1", 20), ("L2", 40), ("L3", 60)):
             if told := said.get(f"1-0:{phase + code}.7.0"):
                 same = total if phase else None
                 part = Channel("p1", meter, endpoint, power, holds, way, EVERY, "", same)

@@ -15,6 +15,7 @@ from edge.overlap import resolved
 
 EVENT_RESOLUTION = timedelta(minutes=5)
 _COARSER = (5, 10, 15, 30, 60, 24 * 60)  # minutes
+_NUMBER_MAX = 3  # endpoints of this length are numbers ("1", "L1"), longer ones ids
 POWER = "electricity-power"  # what FlexMeasures' own templates call it
 _VOLUMES = {Quantity.GAS: "gas", Quantity.WATER: "water"}
 SIGNED_UNITS = {"W", "kW", "MW", "Wh", "kWh", "MWh"}
@@ -45,7 +46,7 @@ def default_mapping(channels: Iterable[Channel]) -> list[Feed]:
     for clamp in clamps.values():
         feeds += _power_feed(clamp, known)
         feeds += [
-            _feed(channel, _VOLUMES[channel.quantity], channel.unit, [channel], {})
+            _feed(channel, _name(_VOLUMES[channel.quantity], channel, known), [channel], {})
             for channel in clamp
             if channel.quantity in _VOLUMES and channel.repeats is None
         ]
@@ -110,9 +111,24 @@ def _power_feed(clamp: Sequence[Channel], known: Mapping[str, Channel]) -> list[
         counters = {c.direction: c.key for c in energies}
         if is_signed and len(counters) > 1:
             counters = {}
-        return [_feed(powers[0], POWER, "kW", powers, counters)]
+        return [_feed(powers[0], _name(POWER, powers[0], known), powers, counters)]
     energies = [c for c in energies if c.repeats is None]
-    return [_feed(energies[0], POWER, "kW", energies, {})] if energies else []
+    if not energies:
+        return []
+    return [_feed(energies[0], _name(POWER, energies[0], known), energies, {})]
+
+
+def _name(what: str, first: Channel, known: Mapping[str, Channel]) -> str:
+    """`what`, and the endpoint where the device has more of it; a long one is an id, which only
+    an owner of two such wants to see."""
+    others = {c.endpoint for c in known.values() if _same_kind(c, first)} - {first.endpoint}
+    if first.endpoint in ("", "0") or (len(first.endpoint) > _NUMBER_MAX and not others):
+        return what
+    return f"{what} {first.endpoint}"
+
+
+def _same_kind(channel: Channel, first: Channel) -> bool:
+    return (channel.device_key, channel.quantity) == (first.device_key, first.quantity)
 
 
 def _is_own_energy(channel: Channel, known: Mapping[str, Channel]) -> bool:
@@ -128,15 +144,14 @@ def _is_own_energy(channel: Channel, known: Mapping[str, Channel]) -> bool:
 def _feed(
     first: Channel,
     name: str,
-    unit: str,
     channels: Sequence[Channel],
     counters: Mapping[Direction, str],
 ) -> Feed:
     ordered = sorted(channels, key=lambda c: c.direction is Direction.EXPORT)
     return Feed(
         device_key=first.device_key,
-        name=name if first.endpoint in ("", "0") else f"{name} {first.endpoint}",
-        unit=unit,
+        name=name,
+        unit=first.unit if first.quantity in _VOLUMES else "kW",
         event_resolution=_resolution(ordered),
         terms=tuple(
             Term(c.key, -1 if c.direction is Direction.EXPORT else 1, counters.get(c.direction))

@@ -32,8 +32,8 @@ SLOT = timedelta(minutes=5)
 SMAPPEE = {
     "electricity-power consumption": lambda s: consumption_wh(s) * 12 / 1000,
     "electricity-power solar": lambda s: -solar_wh(s) * 12 / 1000,
-    "gas sensor-4-1": lambda s: gas_pulses(s) / GAS_PULSES_PER_M3,
-    "water sensor-4-2": lambda s: water_pulses(s) / WATER_PULSES_PER_M3,
+    "gas": lambda s: gas_pulses(s) / GAS_PULSES_PER_M3,
+    "water": lambda s: water_pulses(s) / WATER_PULSES_PER_M3,
 }
 GIVEN_BACK = "p1/3153414731313030303037313930/0/active_power/export"
 

@@ -72,9 +72,14 @@ class UplinkBox:
 
     @classmethod
     async def open(
-        cls, folder: Path, url: str, user: Account, answer_within: timedelta = ANSWER_WITHIN
+        cls,
+        folder: Path,
+        url: str,
+        user: Account,
+        answer_within: timedelta = ANSWER_WITHIN,
+        clock: FakeClock | None = None,
     ) -> "UplinkBox":
-        clock = FakeClock(START)
+        clock = clock or FakeClock(START)
         address = parse_address(url, Reach(loopback=True))
         connection = Connection(address, answer_within=answer_within)
         client = FlexMeasures(

@@ -5,6 +5,7 @@ import itertools
 import os
 import pty
 import tty
+from contextlib import suppress
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
@@ -18,6 +19,7 @@ class P1Meter:
         self._text = (DUMPS / f"{dump}.txt").read_text("ascii").partition("!")[0].splitlines()
         self._master, self._port = pty.openpty()
         tty.setraw(self._port)
+        os.set_blocking(self._master, False)
         self.path = os.ttyname(self._port)
 
     def say(self, *instead: tuple[str, str], damaged: bool = False) -> None:
@@ -25,7 +27,8 @@ class P1Meter:
         text = "\r\n".join([*self._text, "!"])
         for old, new in instead:
             text = text.replace(old, new)
-        os.write(self._master, f"{text}{crc(text.encode()) ^ damaged:04X}\r\n".encode())
+        with suppress(BlockingIOError):  # nobody listens, the line is full
+            os.write(self._master, f"{text}{crc(text.encode()) ^ damaged:04X}\r\n".encode())
 
     async def run(self) -> None:
         """A telegram each second for ever, gas of this minute; the 198 W sent back are counted."""

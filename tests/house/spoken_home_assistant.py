@@ -27,7 +27,7 @@ class SpokenHomeAssistant:
         said = json.loads((DUMPS / f"{release}.json").read_text(encoding="utf-8"))
         self.greeting: Any = said["greeting"]
         self.welcome: Any = said["welcome"]
-        self.answers: dict[str, Any] = said["answers"]
+        self.answers: dict[str, Any] = said["answers"]  # or a function of what is asked
         self.states = {s["entity_id"]: s for s in copy.deepcopy(self.answers["get_states"])}
         self.token = TOKEN
         self.reported_ago = timedelta(0)
@@ -127,7 +127,9 @@ class SpokenHomeAssistant:
             case "subscribe_events" | "unsubscribe_events":
                 await self._send(socket, result)
             case kind if kind in self.answers:
-                await self._send(socket, result | {"result": self.answers[kind]})
+                told = self.answers[kind]
+                told = told(asked) if callable(told) else told
+                await self._send(socket, result | {"result": told})
             case _:
                 fault = {"code": "unknown_command", "message": "Unknown command."}
                 await self._send(socket, result | {"success": False, "error": fault})

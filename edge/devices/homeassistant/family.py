@@ -30,6 +30,7 @@ from edge.errors import Malformed, Refused, Unreachable
 from edge.family import Answers, Choice, Field, Found, GetSecret, Notebook
 from edge.model import Channel, Device, DeviceState, Direction, Intake, Reading
 
+BY_NAME = "Home Assistant"  # where it knows no model
 TICK = timedelta(seconds=5)
 CHANGES_EVERY = timedelta(seconds=5)  # a P1 meter behind it changes each second; the card need not
 HOLD_MAX = timedelta(minutes=65)  # Zigbee's usual longest report interval is an hour
@@ -146,7 +147,14 @@ class HomeAssistant:
                 state = DeviceState.DEAD if meter.value is None else DeviceState.ALIVE
             before = found.get(entity.device)
             if before is None or before.state is DeviceState.DEAD:
-                device = Device(FAMILY, entity.device, entity.device_name, entity.model, state)
+                device = Device(
+                    FAMILY,
+                    entity.device,
+                    entity.device_name,
+                    entity.model or BY_NAME,
+                    state,
+                    self._heard_at(meter),
+                )
                 device.details["history_percent"] = round(self._gaps.done * 100)
                 found[entity.device] = device
         for device_id, entity in self._switches.items():
@@ -161,6 +169,12 @@ class HomeAssistant:
 
     async def offer_history(self, held_since: Mapping[str, datetime | None]) -> None:
         await self._gaps.want_history(held_since)
+
+    def _heard_at(self, meter: _Meter) -> datetime | None:
+        if meter.said_at_ms is None:
+            return None
+        ago = timedelta(milliseconds=self._clock.boottime_ms() - meter.said_at_ms)
+        return self._clock.wall_now() - ago
 
     # --- one session ------------------------------------------------------------------------------
 
@@ -335,7 +349,7 @@ def _switch(device: str, entity: Entity, state: str | None) -> Device:
         FAMILY,
         device,
         entity.name,
-        entity.model,
+        entity.model or BY_NAME,
         DeviceState.DEAD if on is None else DeviceState.ALIVE,
         is_switch=True,
         is_on=on,

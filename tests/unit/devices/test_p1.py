@@ -173,6 +173,14 @@ async def test_unplugged_cable_is_unreachable(house: House) -> None:
     assert isinstance(house.failures[0], Unreachable)
 
 
+async def test_meter_that_nobody_listens_to_holds_nobody_up(house: House) -> None:
+    for _ in range(100):  # more than the line holds
+        house.meter.say()
+    async with house.running():
+        house.meter.say()
+        await house.intake.until(lambda: bool(house.intake.readings))
+
+
 async def test_port_that_is_not_there_is_unreachable(tmp_path: Path) -> None:
     with pytest.raises(Unreachable, match="plugged in"):
         await anext(p1.telegrams(str(tmp_path / "nothing")))

@@ -139,3 +139,12 @@ def test_mapping_is_kept_as_it_is() -> None:
 def test_mapping_that_cannot_be_read_says_so(kept: object) -> None:
     with pytest.raises(Malformed):
         sensors_from_json(kept)
+
+
+def test_id_nobody_knows_stands_in_a_name_only_where_the_device_has_two_of_it() -> None:
+    def power(device: str, endpoint: str) -> Channel:
+        return Channel("homeassistant", device, endpoint, Quantity.ACTIVE_POWER, Kind.INSTANTANEOUS)
+
+    alone, first, second = power("a", "0e9c2cc74e0e"), power("b", "111111111111"), power("b", "2")
+    names = [feed.name for feed in default_mapping([alone, first, second])]
+    assert names == ["electricity-power", "electricity-power 111111111111", "electricity-power 2"]
