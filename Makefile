@@ -82,6 +82,13 @@ release-test: test ## before a release: `make test`, and what speaks to FlexMeas
 	  tests/flow/test_flexmeasures_faults.py tests/flow/test_pairing.py tests/flow/test_box_health.py \
 	  tests/flow/test_schedules.py tests/flow/test_way_back.py
 
+.PHONY: release-image
+release-image: ## before a release: the image built twice from nothing and compared, then tried with 100 power cuts
+	@$(MAKE) --no-print-directory image FRESH=1
+	@$(MAKE) --no-print-directory image FRESH=1 WORK=$(BUILD)/image/again CACHE=$(BUILD)/image/cache/again DIST=$(BUILD)/image/again/dist
+	@cmp $(or $(WORK),$(BUILD)/image/$(FLAVOUR))/flexbox.img $(BUILD)/image/again/flexbox.img && echo "twice the same card"
+	@POWER_CUTS=100 $(MAKE) --no-print-directory image-test
+
 .PHONY: page
 page: setup ## the setup page: its security, and every screen in a real browser
 	@$(SETUP) browser

@@ -14,6 +14,7 @@ SECTIONS = {
     "uplink": "tests.bench.catch_up",
     "control": "tests.bench.control",
     "fleet": "tests.bench.fleet",
+    "image": "tests.bench.image",
 }
 
 

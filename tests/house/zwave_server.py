@@ -18,6 +18,8 @@ from tests.house import child
 BUNDLE = child.BUILD / "zwave-server" / "server" / "bin" / "zwave-server.cjs"
 
 # Node keeps near 125 MB with these and 190 MB without; 32 MB of old space is too little to start.
+# As in systemd/zwave-js-server.service.
+UNIT_ENVIRONMENT = {"MALLOC_ARENA_MAX": "1", "UV_THREADPOOL_SIZE": "2"}
 NODE_FLAGS = ("--max-old-space-size=64", "--max-semi-space-size=1", "--optimize-for-size")
 # It asks nobody for a password: it listens for this machine only, and announces itself to nobody.
 SERVER_FLAGS = ("--host", "127.0.0.1", "--disable-dns-sd")
@@ -120,7 +122,7 @@ class ZwaveServer:
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
-            env={"HOME": os.devnull, "PATH": os.defpath},
+            env={"HOME": os.devnull, "PATH": os.defpath} | UNIT_ENVIRONMENT,
             preexec_fn=child.die_with_parent,
         )
         assert self._server.stdout is not None

@@ -301,6 +301,15 @@ class Machine:
     def pull_out_the_drive(self) -> None:
         self._monitor("device_del usb-drive")
 
+    def give_a_stick(self, port: Path) -> None:
+        """Into a running board: a serial port of this machine, plugged in by USB."""
+        self._monitor(f"chardev-add serial,id=stick,path={port}")
+        self.stick = port
+        self.plug_the_stick()
+
+    def plug_a_keyboard(self) -> None:
+        self._monitor("device_add usb-kbd")
+
     def pull_the_stick(self) -> None:
         self._monitor("device_del stick")
 
@@ -337,10 +346,13 @@ class Machine:
         folder.mkdir(parents=True, exist_ok=True)
         machine = cls(moment.card.copy(folder / "card.img"), folder)
         machine.power_on(moment.memory)
-        machine._monitor("cont")  # it was frozen when it was kept
+        # It was frozen when it was kept, and takes no notice while it still comes to itself.
+        while "running" not in machine._monitor("info status"):
+            machine._monitor("cont")
+            time.sleep(_POLL_S)
         return machine
 
-    def _monitor(self, command: str) -> None:
+    def _monitor(self, command: str) -> str:
         with socket.socket(socket.AF_UNIX) as monitor:
             monitor.settimeout(120)
             while not (self.folder / "monitor").exists():
@@ -353,7 +365,9 @@ class Machine:
                 said = b""
                 while not said.endswith(b"(qemu) "):
                     said += monitor.recv(4096)
-        assert b"Error" not in said, said.decode(errors="replace")
+        text = said.decode(errors="replace")
+        assert "Error" not in text, text
+        return text
 
     # --- what is seen from outside ----------------------------------------------------------------
 
@@ -411,6 +425,14 @@ class Machine:
                 last = f"{status} {body[:200]}"
             time.sleep(1)
         raise TimeoutError(f"no page within {patience_s:.0f} s (last: {last}); {self.console_file}")
+
+    def settle(self, patience_s: float = BOOT_PATIENCE_S) -> None:
+        """Until all units are up: none failed, none left out to break a cycle."""
+        wait = f"timeout {patience_s:.0f} systemctl is-system-running --wait"
+        state = self.try_run(wait, patience_s + 20)[1].splitlines()[-1:]
+        failed = self.run("systemctl list-units --failed --no-legend --plain --no-pager")
+        assert state == ["running"], f"{state}: {failed}"
+        assert not self.try_run("journalctl -b --no-pager -o cat | grep -i 'ordering cycle'")[1]
 
     # --- what is seen from inside -----------------------------------------------------------------
 

@@ -1,7 +1,7 @@
 """The box in a home: its stick driven, claimed and paired by a person, its readings accounted for.
 
-One start carries the whole story: found by udev, interviewed, claimed and paired in a real browser
-with a real FlexMeasures, cut off from it and back, weighed, and its stick pulled.
+One box carries the whole story: its stick found by udev, interviewed, claimed and paired in a real
+browser with a real FlexMeasures, cut off from it and back, weighed, its card searched for secrets.
 """
 
 import json
@@ -16,7 +16,6 @@ import pytest
 from playwright.sync_api import BrowserContext, Page, expect
 
 from tests.house.flexmeasures import FlexMeasuresServer
-from tests.image.conftest import Built
 from tests.image.home import (
     NODES,
     SLOT,
@@ -28,7 +27,8 @@ from tests.image.home import (
     port_of_a_web_server,
     whole_minute,
 )
-from tests.image.machine import Card, Machine
+from tests.image.machine import Machine, Moment
+from tests.image.weight import told, used_mib
 from tests.page.browser import browser, watched
 
 PASSWORD = "CANARY-box-password"
@@ -36,12 +36,6 @@ PATIENCE_S = 900.0
 NOT_YET = datetime(2100, 1, 1, tzinfo=UTC)
 CLICK_PATIENCE_MS = 240_000  # a page of an emulated board on a busy machine
 USED_MIB_MAX = 220
-USED_MIB_GOAL = 180
-# Ours and Debian's alike: whatever keeps running on the box.
-RESIDENTS = (
-    *("edge-agent", "zwave-js-server", "NetworkManager", "wpa_supplicant", "avahi-daemon", "dbus"),
-    *("systemd-journald", "systemd-udevd", "systemd-timesyncd"),
-)
 # In the field slots leave once in five minutes; nobody wants to watch that here.
 SOONER = "[flexmeasures]\\nupload_every_s = 15\\nbackfill_spread_s = 0\\n"
 
@@ -55,6 +49,10 @@ class Home:
     sensor: int = 0
     since: datetime = NOT_YET  # whole minutes from here on are surely measured
     owner: Owner | None = None
+
+    @property
+    def url(self) -> str:
+        return f"http://flexbox.local:{self.box.http_port}"
 
     def status(self) -> dict[str, Any]:
         said: dict[str, Any] = json.loads(self.box.run("edge status --json", 240))
@@ -75,14 +73,13 @@ class Home:
 
 
 @pytest.fixture(scope="module")
-def home(built: Built, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
+def home(started: Moment, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
     folder = tmp_path_factory.mktemp("home")
-    card = Card.flash(built.card, folder / "card.img")
     with (
         TimeServer(),
         FlexMeasuresServer(port=port_of_a_web_server()) as server,
         HouseOnAStick(folder) as house,
-        Machine(card, folder, stick=house.port) as box,
+        Machine.at(started, folder) as box,
     ):
         yield Home(house, box, server)
 
@@ -97,8 +94,21 @@ def context(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BrowserContext
         expect.set_options(timeout=5_000)
 
 
+def test_a_person_claims_it_in_a_browser(home: Home, context: BrowserContext) -> None:
+    seen = watched(context)
+    page = seen.page
+    page.goto(home.url)
+    expect(page).to_have_url(f"{home.url}/claim")
+    page.fill("#password", PASSWORD)
+    go_on(page)
+    expect(page).to_have_url(f"{home.url}/flexmeasures")
+    assert seen.complaints == []
+    page.close()
+
+
 def test_the_stick_is_found_driven_and_metered(home: Home) -> None:
-    home.box.wait_until("systemctl is-active edge-agent.service", PATIENCE_S)
+    home.box.give_a_stick(home.house.port)
+    came_s = time.monotonic()
     # What a home's router does: the time by NTP.
     home.box.run(
         "mkdir -p /run/systemd/timesyncd.conf.d && "
@@ -107,7 +117,8 @@ def test_the_stick_is_found_driven_and_metered(home: Home) -> None:
         "systemctl restart systemd-timesyncd.service edge-agent.service"
     )
     home.box.wait_until("systemctl is-active zwave-js-server.service", PATIENCE_S)
-    assert "127.0.0.1:3000" in home.box.run("ss -Hlnt sport = :3000")
+    listening = home.box.wait_until("ss -Hlnt sport = :3000 | grep .", PATIENCE_S)
+    assert {line.split()[3] for line in listening.splitlines()} == {"127.0.0.1:3000"}
     end = time.monotonic() + PATIENCE_S
     while True:
         status = home.status()
@@ -117,23 +128,19 @@ def test_the_stick_is_found_driven_and_metered(home: Home) -> None:
             break
         assert time.monotonic() < end, status
         time.sleep(5)
-    seconds = time.monotonic() - home.box.started_s
-    print(f"\n  {len(alive)} meters interviewed and metered {seconds:.0f} s after power")
+    seconds = time.monotonic() - came_s
+    print(f"\n  {len(alive)} meters interviewed and metered {seconds:.0f} s after the stick came")
     home.since = whole_minute(datetime.now(UTC)) + 2 * SLOT
 
 
-def test_a_person_claims_and_pairs_it_in_a_browser(home: Home, context: BrowserContext) -> None:
+def test_a_person_pairs_it_in_the_browser(home: Home, context: BrowserContext) -> None:
     home.owner = Owner(home.server, home.server.make_account())
     home.site, home.sensor = home.owner.site_with_a_sensor()
     home.box.wait_until("test -e /run/systemd/timesync/synchronized", PATIENCE_S)
     seen = watched(context)
     page = seen.page
-    url = f"http://flexbox.local:{home.box.http_port}"
-    page.goto(url)
-    expect(page).to_have_url(f"{url}/claim")
-    page.fill("#password", PASSWORD)
-    go_on(page)
-    expect(page).to_have_url(f"{url}/flexmeasures")
+    page.goto(home.url)
+    expect(page).to_have_url(f"{home.url}/flexmeasures")
     page.fill("#url", f"http://{THIS_MACHINE}:{home.server.port}")
     page.fill("#email", home.owner.account.email)
     page.fill("#password", home.owner.account.password)
@@ -143,12 +150,12 @@ def test_a_person_claims_and_pairs_it_in_a_browser(home: Home, context: BrowserC
     page.locator(f"input[name=site][value='{home.site}']").check()
     go_on(page)
     expect(page.locator("ul.devices li")).to_have_count(NODES - 1)
-    page.goto(f"{url}/map")
+    page.goto(f"{home.url}/map")
     whole_house = page.locator(".maprow:has([name*='-2/0/power'])").first
     whole_house.locator("summary").click()
     whole_house.locator("select[name$='.sensor']").select_option(str(home.sensor))
     page.get_by_role("button", name="Save").click()
-    expect(page).to_have_url(f"{url}/live?said=map_kept")
+    expect(page).to_have_url(f"{home.url}/live?said=map_kept")
     expect(page.locator("#live .sent.good").first).to_be_visible()
     assert seen.complaints == []
     page.close()
@@ -188,34 +195,8 @@ def test_the_whole_box_needs_little_memory(home: Home) -> None:
     """Stick, five nodes, paired, nobody looking: MemTotal less MemAvailable, as `free` has it."""
     home.box.run("systemctl stop edge-setup.service")  # as it does by itself when idle
     time.sleep(20)
-    used_mib = guest_used_mib(home.box)
-    print(f"\n  guest uses {used_mib} MiB (must {USED_MIB_MAX}, goal {USED_MIB_GOAL})")
-    for service in RESIDENTS:
-        pid = home.box.run(f"systemctl show -p MainPID --value {service}.service")
-        if pid != "0":
-            pss = home.box.run(f"awk '/^Pss:/{{print int($2/1024)}}' /proc/{pid}/smaps_rollup")
-            print(f"  {service:20} {pss:>4} MiB PSS")
-    assert used_mib <= USED_MIB_MAX
-
-
-def guest_used_mib(box: Machine) -> int:
-    count = "/MemTotal/{t=$2} /MemAvailable/{a=$2} END{print int((t-a)/1024)}"
-    return int(box.run(f"awk '{count}' /proc/meminfo"))
-
-
-def test_the_driver_leaves_and_comes_with_its_stick(home: Home) -> None:
-    home.box.pull_the_stick()
-    home.box.wait_until("! systemctl is-active zwave-js-server.service")
-    home.box.plug_the_stick()
-    home.box.wait_until("systemctl is-active zwave-js-server.service")
-    end = time.monotonic() + PATIENCE_S
-    since = datetime.now(UTC)
-    while True:
-        heard = [device["last_seen"] for device in home.status()["devices"]]
-        if any(each and datetime.fromisoformat(each) > since for each in heard):
-            break
-        assert time.monotonic() < end, heard
-        time.sleep(5)
+    print("\n" + told(home.box))
+    assert used_mib(home.box) <= USED_MIB_MAX
 
 
 def test_no_secret_is_on_the_card_in_the_open(home: Home, tmp_path: Path) -> None:

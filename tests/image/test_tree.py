@@ -156,8 +156,13 @@ def test_every_board_finds_its_device_tree(built: Built, board: str) -> None:
 
 
 def test_the_boards_find_firmware_radio_and_network(built: Built) -> None:
-    for name in ("bootcode.bin", "start.elf", "start4.elf", "fixup.dat", "config.txt"):
-        assert (built.system / name).is_file()
+    pairs = (("start", "fixup"), ("start4", "fixup4"), ("start_cd", "fixup_cd"))
+    pairs += (("start4cd", "fixup4cd"),)  # the _cd ones are what gpu_mem=16 asks for
+    for program, data in pairs:
+        assert (built.system / f"{program}.elf").is_file()
+        assert (built.system / f"{data}.dat").is_file()
+    assert (built.system / "bootcode.bin").is_file()
+    assert "gpu_mem=16" in (built.system / "config.txt").read_text()
     radio = built.root / "usr/lib/firmware/brcm"
     for chip in ("43430", "43455", "43456"):
         assert list(radio.glob(f"brcmfmac{chip}-sdio*.bin")), chip

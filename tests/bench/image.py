@@ -1,0 +1,163 @@
+"""The card in the emulator: its size, how soon it serves, what it weighs, what it writes.
+
+Wants `make image FLAVOUR=debian` first. Beside it stands the bare base: the same Debian, kernel and
+first code with the simplest web server and nothing of the box. BENCH_MINUTES (20) is how long the
+card's writes are counted, with stick, five nodes, paired, nobody looking.
+"""
+
+import asyncio
+import json
+import os
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from tests.house.flexmeasures import FlexMeasuresServer
+from tests.image.conftest import PROJECT
+from tests.image.home import (
+    NODES,
+    THIS_MACHINE,
+    HouseOnAStick,
+    Owner,
+    TimeServer,
+    port_of_a_web_server,
+)
+from tests.image.machine import Card, Machine
+from tests.image.weight import told
+
+MINUTES = float(os.environ.get("BENCH_MINUTES", "20"))
+PATIENCE_S = 1200.0
+SECTOR_BYTES = 512
+PAIR = """
+import sys
+from pathlib import Path
+from edge.cli.door import ask
+from edge.contract import Done, PairAnswer, PairRequest
+url, email, password = sys.argv[1:]
+agent = Path("/run/edge/agent.sock")
+asked = PairRequest(url=url, email=email, password=password, site="Home", allow_private=True)
+print(ask(agent, "POST", "/flexmeasures/pair", PairAnswer, asked))
+ask(agent, "POST", "/flexmeasures/map", Done)
+"""
+
+
+async def main() -> None:
+    flavour = os.environ.get("FLAVOUR", "debian")
+    work = Path(os.environ.get("WORK") or PROJECT / "build" / "image" / flavour)
+    dist = Path(os.environ.get("DIST") or PROJECT / "dist")
+    if not (work / "flexbox.img").exists():
+        raise RuntimeError(f"build it first: make image FLAVOUR={flavour}")
+    await asyncio.to_thread(measure, work, dist)
+
+
+def measure(work: Path, dist: Path) -> None:
+    for card in dist.glob("flexbox-*.img.zst"):
+        show(f"card {card.stat().st_size / 1e6:.0f} MB compressed (must 280, goal 180)")
+    with tempfile.TemporaryDirectory(dir=work) as folder:
+        bare_s = bare_base(work, Path(folder))
+        with (
+            TimeServer(),
+            FlexMeasuresServer(port=port_of_a_web_server()) as server,
+            HouseOnAStick(Path(folder)) as house,
+        ):
+            card = Card.flash(work / "flexbox.img", Path(folder) / "card.img")
+            with Machine(card, Path(folder) / "box", stick=house.port) as box:
+                starts(box, bare_s)
+                pair(box, server)
+                weigh(box)
+                count_writes(box)
+
+
+def show(line: str) -> None:
+    print(line, flush=True)
+
+
+# --- time -----------------------------------------------------------------------------------------
+
+
+def bare_base(work: Path, folder: Path) -> tuple[float, float]:
+    """Seconds to its page at the first and at a later start."""
+    out = folder / "bare.img"
+    command = [PROJECT / "tests/bench/bare_base", work / "root", work / "system", out]
+    subprocess.run(command, check=True, cwd=PROJECT)
+    with Machine(Card(out), folder / "bare") as bare:
+        first_s = bare.wait_for_page()
+        bare.pull_the_plug()
+        bare.power_on()
+        return first_s, bare.wait_for_page()
+
+
+def starts(box: Machine, bare_s: tuple[float, float]) -> None:
+    """Its own, and how they compare."""
+    for which, alone_s in zip(("first", "later"), bare_s, strict=True):
+        if which == "later":
+            box.run("sync")
+            box.pull_the_plug()
+            box.power_on()
+        page_s = box.wait_for_page()
+        reading_s = first_reading_s(box)
+        show(
+            f"{which} start: page after {page_s:.0f} s, first reading after {reading_s:.0f} s;"
+            f" bare base {alone_s:.0f} s,"
+            f" so {page_s / alone_s:.2f} and {reading_s / alone_s:.2f} times that (must 1.3)"
+        )
+
+
+def first_reading_s(box: Machine) -> float:
+    """When the first value was in memory, told by its age."""
+    end = time.monotonic() + PATIENCE_S
+    while time.monotonic() < end:
+        ages = [channel["age_s"] for channel in status(box)["channels"]]
+        if known := [age for age in ages if age is not None]:
+            return time.monotonic() - max(known) - box.started_s
+        time.sleep(2)
+    raise RuntimeError("no reading came")
+
+
+def status(box: Machine) -> dict[str, Any]:
+    code, said = box.try_run("edge status --json", 240)
+    found: dict[str, Any] = json.loads(said) if code == 0 else {"channels": [], "devices": []}
+    return found
+
+
+# --- weight and writes ----------------------------------------------------------------------------
+
+
+def pair(box: Machine, server: FlexMeasuresServer) -> None:
+    owner = Owner(server, server.make_account())
+    box.run(
+        "mkdir -p /run/systemd/timesyncd.conf.d && "
+        f"printf '[Time]\\nNTP={THIS_MACHINE}\\n' >/run/systemd/timesyncd.conf.d/home.conf && "
+        "systemctl restart systemd-timesyncd.service"
+    )
+    box.wait_until("test -e /run/systemd/timesync/synchronized", PATIENCE_S)
+    end = time.monotonic() + PATIENCE_S
+    while [each["state"] for each in status(box)["devices"]] != ["alive"] * (NODES - 1):
+        if time.monotonic() > end:
+            raise RuntimeError("the meters were not interviewed")
+        time.sleep(5)
+    url = f"http://{THIS_MACHINE}:{server.port}"
+    account = owner.account
+    box.run(f"cat >/run/pair.py <<'P'\n{PAIR}\nP")
+    box.run(f"/opt/edge/bin/python /run/pair.py {url} {account.email} {account.password}", 300)
+
+
+def weigh(box: Machine) -> None:
+    box.run("systemctl stop edge-setup.service")  # as it does by itself when idle
+    time.sleep(60)
+    show(told(box))
+    show("  (guest: must 220, goal 180)")
+
+
+def count_writes(box: Machine) -> None:
+    before = written_bytes(box)
+    time.sleep(MINUTES * 60)
+    after = written_bytes(box)
+    per_hour = (after - before) / MINUTES * 60
+    show(f"card: {per_hour / 1e6:.1f} MB an hour written by the whole system ({MINUTES:g} minutes)")
+
+
+def written_bytes(box: Machine) -> int:
+    return int(box.run("awk '{print $7}' /sys/block/vda/stat")) * SECTOR_BYTES
