@@ -25,7 +25,7 @@ SYSTEM_PARTITIONS = {2: "a", 3: "b"}
 # unsafe: what the guest wrote is kept by this machine's memory, also when the emulator is killed.
 _CARD_DRIVE = "format=raw,discard=unmap,cache=unsafe"
 STICK_DEVICE = "usb-serial,id=stick,chardev=stick,always-plugged=on"
-BOOT_PATIENCE_S = 900.0  # an emulated board is some twenty times slower than a real one
+BOOT_PATIENCE_S = 1800.0  # an emulated board is some twenty times slower than a real one
 # A real board's devices are there within 90 s, and its first process has a turn every 15 s; an
 # emulated one's on a busy machine are not and has not.
 PATIENT_KERNEL = "systemd.default_device_timeout_sec=600 systemd.watchdog_sec=180"
