@@ -174,8 +174,9 @@ def test_the_boards_find_firmware_radio_and_network(built: Built) -> None:
 def test_places_for_what_lasts_are_there(built: Built) -> None:
     keep = (PROJECT / "image/initrd/keep").read_text()
     places = [line.split()[-1] for line in keep.splitlines() if line.startswith("keep ")]
-    for place in [*places, "/data", "/system", "/etc/hostname", "/etc/machine-id"]:
+    for place in [*places, "/data", "/system", "/etc/machine-id"]:
         assert (built.root / place.lstrip("/")).exists(), place
+    assert (built.root / "etc/hostname").readlink() == Path("/data/hostname")
 
 
 def test_settings_are_those_of_a_box_in_the_field(built: Built) -> None:
