@@ -73,11 +73,14 @@ class FlexMeasuresRoom:
             raise NotAllowed("fm_log_in_again", 409)
         log_in, seen = pending
         left = {c.asset.asset_id for c in seen.choices if c.left_by}
-        wish = SiteWish(wanted.asset_id, wanted.name, adopt=wanted.asset_id in left)
+        adopt = wanted.adopt and wanted.asset_id in left
+        wish = SiteWish(wanted.asset_id, wanted.name, adopt=adopt)
         with _in_the_pages_words():
             made = await self._account.pair(log_in, wish)
         self._pending = None
         detail = {"url": log_in.address.base, "email": log_in.email, "site": made.site.name}
+        if adopt:
+            await self._note("adopted", "the assets of an earlier box were taken over", detail)
         await self._note("paired", f"paired with {log_in.address.base}", detail)
         return web.Response(status=204)
 
@@ -127,6 +130,7 @@ def _account(log_in: LogIn, seen: Look) -> AccountView:
                 name=choice.asset.name,
                 kind=choice.asset.type_name,
                 was_a_box=bool(choice.left_by),
+                still_heard=choice.still_heard,
             )
             for choice in seen.choices
         ],

@@ -13,6 +13,7 @@ from edge.agent_api.map_room import MapRoom
 from edge.agent_api.refusals import NotAllowed
 from edge.agent_api.status import StatusDesk
 from edge.clock import Clock
+from edge.contract.attention import reason_of
 from edge.contract.care import LiveRow, LiveView, Series
 from edge.contract.setup import MapRow
 from edge.intake import ReadingIntake
@@ -64,7 +65,8 @@ class LiveRoom:
                 accepted=status.slots_accepted,
                 rejected=status.slots_rejected,
                 catching_up_percent=status.catching_up_percent,
-                problem=status.last_error,
+                done_by=status.done_by,
+                problem=reason_of(status.last_error or "") or status.last_error,
                 advice=status.advice,
             )
         )

@@ -69,6 +69,7 @@ class StatusDesk:
     async def status(self) -> Status:
         """Everything, now."""
         now_ms = self._clock.boottime_ms()
+        names = {sensor.sensor_id: sensor.name for sensor in self._account.sensors()}
         return Status(
             name=self._config.name,
             version=__version__,
@@ -110,6 +111,7 @@ class StatusDesk:
             rejected=[
                 RejectedSlotStatus(
                     sensor_id=row.slot.sensor_id,
+                    name=names.get(row.slot.sensor_id, ""),
                     start=row.slot.start,
                     value=row.slot.value,
                     reason=row.reason or "",

@@ -117,6 +117,7 @@ class FlexMeasuresStatus(Message):
 
 class RejectedSlotStatus(Message):
     sensor_id: int
+    name: str = ""
     start: datetime
     value: float
     reason: str

@@ -22,12 +22,14 @@ class Level(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """`code` is health.<code> in the catalogue; `text` is what the box itself says of it."""
+    """`code` is health.<code> in the catalogue; `text` is what the box itself says of it, and
+    `advice` what to do."""
 
     code: str
     level: Level
     values: dict[str, str | int | float] = field(default_factory=dict)
     text: str = ""
+    advice: str = ""
     link: str = ""
 
 
@@ -51,6 +53,27 @@ def attention(status: Status) -> int:
     return sum(line.level in (Level.ASK, Level.BAD) for line in lines(status))
 
 
+def reason_of(state: str) -> str:
+    """Why a part waits, or needs a person; empty where it runs."""
+    for beginning in ("waiting: ", "needs a person: "):
+        if state.startswith(beginning):
+            return state.removeprefix(beginning)
+    return ""
+
+
+def channel_names(status: Status) -> dict[str, str]:
+    """Each channel as a household calls it: its device, and the clamp where it has several."""
+    devices = {device.key: device.name for device in status.devices}
+    found = {}
+    for channel in status.channels:
+        device_key, endpoint, *_ = channel.key.rsplit("/", 3)
+        device = devices.get(device_key, "")
+        own = "" if device.startswith(channel.name) else channel.name
+        clamp = "" if endpoint in ("", "0") else endpoint
+        found[channel.key] = " ".join(filter(None, (device, own, clamp))) or channel.key
+    return found
+
+
 def _clock(status: Status) -> list[Line]:
     return [] if status.clock.trusted else [Line("clock", Level.ASK)]
 
@@ -61,9 +84,16 @@ def _flexmeasures(status: Status) -> list[Line]:
         return [Line("unpaired", Level.ASK, link="/flexmeasures")]
     found = []
     if server.last_error:
-        said = server.last_error.removeprefix("waiting: ")
-        text = f"{said} – {server.advice}" if server.advice else said
-        found.append(Line("server_trouble", Level.ASK, text=text, link="/flexmeasures"))
+        said = reason_of(server.last_error) or server.last_error
+        found.append(
+            Line(
+                "server_trouble",
+                Level.ASK,
+                text=said,
+                advice=server.advice or "",
+                link="/flexmeasures",
+            )
+        )
     elif server.sensors == 0:
         found.append(Line("nothing_mapped", Level.ASK, link="/map"))
     elif server.last_accepted is not None or server.slots_accepted:
@@ -87,8 +117,7 @@ def _part(part: PartStatus) -> Line | None:
         return Line("part_broken", Level.BAD, {"part": part.name}, text=part.state)
     if part.name == "shipping":  # its trouble is the server's, said above
         return None
-    if part.state.startswith("waiting"):
-        said = part.state.removeprefix("waiting: ")
+    if said := reason_of(part.state):
         return Line(f"part_{part.name}", Level.ASK, {"part": part.name}, text=said, link="/meters")
     return None
 
@@ -118,6 +147,7 @@ def _store(status: Status) -> list[Line]:
 
 def _doubts(status: Status) -> list[Line]:
     found = []
+    names = channel_names(status)
     aside = sum(channel.set_aside for channel in status.channels)
     if aside:
         found.append(Line("set_aside", Level.INFO, {"count": aside}, link="#set-aside"))
@@ -125,8 +155,8 @@ def _doubts(status: Status) -> list[Line]:
         deviation = channel.energy_deviation_percent
         if deviation is not None and abs(deviation) >= DEVIATES_FROM_PERCENT:
             values: dict[str, str | int | float] = {
-                "name": channel.name or channel.key,
-                "percent": int(deviation),
+                "name": names[channel.key],
+                "percent": abs(int(deviation)),
             }
             found.append(Line("deviates", Level.ASK, values))
     return found

@@ -32,6 +32,7 @@ class LiveView(Message):
     accepted: int
     rejected: int
     catching_up_percent: float | None
+    done_by: datetime | None = None
     problem: str | None
     advice: str | None
 

@@ -28,12 +28,14 @@ class AccountRequest(Secretive):
 
 
 class AssetChoice(Message):
-    """An asset that can be the box's site. `was_a_box`: another box's, which this one may adopt."""
+    """An asset that can be the box's site. `was_a_box`: another box's, which this one may adopt;
+    `still_heard`: that one sends still, so it is offered to stand beside it."""
 
     asset_id: int
     name: str
     kind: str
     was_a_box: bool = False
+    still_heard: bool = False
     sensors: int = 0
 
 
@@ -49,10 +51,11 @@ class Account(Message):
 
 
 class SiteRequest(Message):
-    """Pair with this asset, or with a new one called `name`."""
+    """Pair with this asset, or a new one called `name`; `adopt` what another box left there."""
 
     asset_id: int | None = None
     name: ShortText | None = None
+    adopt: bool = False
 
 
 class HouseholdView(Message):

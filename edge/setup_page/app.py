@@ -110,8 +110,9 @@ async def _http(request: Request, problem: Exception) -> Response:
 
 async def _problem_page(request: Request, code: str, status: int, text: str = "") -> Response:
     words = words_for(request)
-    explained = words.first(f"problem.{code}", otherwise=text or words("problem.fault"))
+    said = words.sentence(text) or text
+    explained = words.first(f"problem.{code}", otherwise=said or words("problem.fault"))
     if request.headers.get("hx-request"):
         piece = view_of(request).piece(request, "_problem.html", text=explained)
         return Response(piece, status, media_type="text/html; charset=utf-8")
-    return await view_of(request).page(request, "problem.html", status, text=explained, detail=text)
+    return await view_of(request).page(request, "problem.html", status, text=explained, detail=said)

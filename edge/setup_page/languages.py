@@ -12,6 +12,7 @@ from edge.setup_page import sentences
 FOLDER = Path(__file__).parent / "locale"
 LANGUAGES = {"en": "English", "nl": "Nederlands", "de": "Deutsch"}
 FALLBACK = "en"
+_GROUPED_FROM = 10_000
 _DECIMAL_COMMA = frozenset({"nl", "de"})
 
 
@@ -23,9 +24,14 @@ class Words:
         self._texts = catalogue(language)
 
     def __call__(self, key: str, **values: object) -> str:
-        """The text of `key`. Raises KeyError: a test calls every key that a template uses."""
+        """The text of `key`; for a count of one its own form, where it has one. Raises KeyError:
+        a test calls every key that a template uses."""
         text = self._texts[key]
-        return text.format(**values) if values else text
+        if not values:
+            return text
+        if values.get("count") == 1:
+            text = self._texts.get(f"{key}.one", text)
+        return text.format(**{name: self._written(value) for name, value in values.items()})
 
     def knows(self, key: str) -> bool:
         return key in self._texts
@@ -43,6 +49,11 @@ class Words:
         if self.language not in _DECIMAL_COMMA:
             return text
         return text.translate(str.maketrans(",.", ".,"))
+
+    def _written(self, value: object) -> object:
+        """Long numbers as the language groups them."""
+        is_long = isinstance(value, int) and abs(value) >= _GROUPED_FROM
+        return self.number(value) if is_long else value  # type: ignore[arg-type]
 
     def power(self, value_w: float) -> str:
         """Watts below one kilowatt, kilowatts above."""
@@ -84,6 +95,7 @@ class Words:
         """Why something was refused, in this language where the reason has a code."""
         code = getattr(problem, "code", "away")
         said = getattr(problem, "text", "") or str(problem)
+        said = self.sentence(said) or said
         known = self.first(f"problem.{code}", otherwise=said or self("problem.fault"))
         return f"{known} {said}" if known.endswith(":") else known
 

@@ -15,6 +15,7 @@ from pathlib import Path
 FILE = Path(__file__).parent / "locale" / "sentences.json"
 _PLACE = re.compile(r"{(\w+)}")
 _DEPTH_MAX = 3  # a sentence in a sentence in a sentence
+_JOINT = "; "
 
 
 @dataclass
@@ -43,7 +44,16 @@ class Sentence:
 
 
 def translated(text: str, language: str, depth: int = 0) -> str:
-    """The sentence in that language; empty where it is none of ours."""
+    """The sentence in that language, or several joined by semicolons; empty where none is ours."""
+    parts = text.split(_JOINT)
+    each = [_one(part, language, depth) for part in parts]
+    whole = "" if len(parts) > 1 and all(each) else _one(text, language, depth)
+    if whole or not any(each):
+        return whole
+    return _JOINT.join(known or part for known, part in zip(each, parts, strict=True))
+
+
+def _one(text: str, language: str, depth: int) -> str:
     found = _matching(text)
     if found is None:
         return ""

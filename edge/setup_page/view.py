@@ -8,6 +8,7 @@ from fastapi import Depends, Request
 from fastapi.responses import HTMLResponse, RedirectResponse
 from starlette.responses import Response
 
+from edge.contract.attention import reason_of
 from edge.contract.page import Standing
 from edge.setup_page.agent_link import AgentLink, Caller, SaysNo
 from edge.setup_page.assets import Assets
@@ -37,7 +38,9 @@ class View:
             trim_blocks=True,
             lstrip_blocks=True,
         )
-        self._templates.globals.update(asset=assets.address, languages=LANGUAGES)
+        self._templates.globals.update(
+            asset=assets.address, languages=LANGUAGES, reason_of=reason_of
+        )
 
     async def page(
         self, request: Request, template: str, code: int = 200, /, **context: object

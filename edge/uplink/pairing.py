@@ -13,6 +13,7 @@ from datetime import timedelta
 from edge.clock import Clock
 from edge.errors import ConfigFault, Refused, Unreachable
 from edge.model import Channel, Device, Sensor
+from edge.uplink.adoption import adopt, boxes_in, external_id, owner, still_heard
 from edge.uplink.flexmeasures import FlexMeasures
 from edge.uplink.mapping import SIGNED_UNITS, Feed, turned_for
 from edge.uplink.remote import Member, RemoteAsset, RemoteSensor, iso_duration
@@ -23,7 +24,6 @@ ASSET_TYPE = "building"  # "process" and "load" would fall to a scheduler that i
 # In good health a sensor's newest value ages to 10 min 50 s before the next upload. A silence must
 # show within fifteen minutes: a meter that reports each minute holds its last slot for four more.
 STALE_AFTER = timedelta(minutes=11)
-_EXTERNAL = "edge"
 
 
 class ClockNotSet(Unreachable):
@@ -41,10 +41,12 @@ class SiteWish:
 
 @dataclass(frozen=True, slots=True)
 class SiteChoice:
-    """An asset that can be the site. `left_by`: other boxes that have device assets in it."""
+    """An asset that can be the site. `left_by`: other boxes that have device assets in it;
+    `still_heard`: one of them sends still, so this box would stand beside it."""
 
     asset: RemoteAsset
     left_by: frozenset[str]
+    still_heard: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,11 +80,14 @@ async def look(flexmeasures: FlexMeasures, box: str, clock: Clock) -> Look:
     version = await flexmeasures.server_version()
     member = await flexmeasures.member()
     assets = await flexmeasures.assets()
-    choices = [
-        SiteChoice(asset, frozenset(_boxes_in(asset, assets) - {box}))
-        for asset in assets
-        if _can_be_site(asset, assets)
-    ]
+    choices = []
+    for asset in assets:
+        if _can_be_site(asset, assets):
+            left_by = frozenset(boxes_in(asset, assets) - {box})
+            heard = bool(left_by) and await still_heard(
+                flexmeasures, asset, assets, left_by, clock.wall_now()
+            )
+            choices.append(SiteChoice(asset, left_by, heard))
     return Look(version, member, tuple(choices))
 
 
@@ -101,7 +106,7 @@ async def pair(
     seen = await look(flexmeasures, box, clock)
     site = await _site(flexmeasures, box, wish, seen)
     if wish.adopt:
-        await _adopt(flexmeasures, box, site)
+        await adopt(flexmeasures, box, site)
     sensors, refused = await provide(
         flexmeasures, box, site.asset_id, seen.member, devices, feeds, channels, known
     )
@@ -240,7 +245,7 @@ class Yard:
         that were chosen. What a person chose stays."""
         site_is_ours = external_id(self._box, "site")
         for asset in self._assets:
-            if asset.shows_sensors or _owner(asset)[0] != self._box:
+            if asset.shows_sensors or owner(asset)[0] != self._box:
                 continue
             whole = asset.external_id == site_is_ours
             shown = [s.sensor_id for s in sensors if whole or s.asset_id == asset.asset_id]
@@ -267,11 +272,6 @@ def sensor_attributes(feed: Feed) -> dict[str, object]:
     }
     sign = {"consumption_is_positive": True} if feed.unit in SIGNED_UNITS else {}
     return {**sign, "status_specs": limits}
-
-
-def external_id(box: str, key: str) -> str:
-    """What FlexMeasures knows an asset of this box by; unique in the account."""
-    return f"{_EXTERNAL}:{box}:{key}"
 
 
 async def asset_type(flexmeasures: FlexMeasures) -> int:
@@ -308,17 +308,6 @@ async def _site(flexmeasures: FlexMeasures, box: str, wish: SiteWish, seen: Look
         ) from None
 
 
-async def _adopt(flexmeasures: FlexMeasures, box: str, site: RemoteAsset) -> None:
-    """Make what other boxes left in this site ours; what we have already stays theirs."""
-    assets = await flexmeasures.assets()
-    ours = {asset.external_id for asset in assets}
-    for asset in [site, *(a for a in assets if a.parent_id == site.asset_id)]:
-        whose, key = _owner(asset)
-        wanted = external_id(box, key)
-        if whose and whose != box and wanted not in ours:
-            await flexmeasures.update_asset(asset, external_id=wanted)
-
-
 def _fitting(feed: Feed, remote: RemoteSensor, *, created: bool = False) -> Sensor:
     """The sensor as it is, fed by these terms. Raises SensorUnfit."""
     if remote.event_resolution <= timedelta(0):
@@ -339,20 +328,7 @@ def _fitting(feed: Feed, remote: RemoteSensor, *, created: bool = False) -> Sens
 
 def _can_be_site(asset: RemoteAsset, assets: Sequence[RemoteAsset]) -> bool:
     """Whether a person may mean this asset by their home: not a device, not what a box made."""
-    if _owner(asset)[1] not in ("", "site"):
+    if owner(asset)[1] not in ("", "site"):
         return False
     has_children = any(other.parent_id == asset.asset_id for other in assets)
     return asset.parent_id is None or has_children or asset.type_name == ASSET_TYPE
-
-
-def _boxes_in(site: RemoteAsset, assets: Sequence[RemoteAsset]) -> set[str]:
-    """The boxes that keep device assets right below this asset."""
-    below = [asset for asset in assets if asset.parent_id == site.asset_id]
-    return {whose for asset in below if (whose := _owner(asset)[0])}
-
-
-def _owner(asset: RemoteAsset) -> tuple[str, str]:
-    """Which box keeps this asset, and for which key; empty where none does."""
-    kind, _, rest = (asset.external_id or "").partition(":")
-    box, _, key = rest.partition(":")
-    return (box, key) if kind == _EXTERNAL and key else ("", "")

@@ -14,6 +14,7 @@ from edge.agent_api.door import Handler, answer
 from edge.agent_api.refusals import NotAllowed
 from edge.contract import (
     BufferStatus,
+    ChannelStatus,
     ClockStatus,
     DeviceStatus,
     FlexMeasuresStatus,
@@ -237,12 +238,13 @@ class House:
                 live_row("boiler", "Boiler", 812.0, 3.1),
                 live_row("dead", "<script>alert(1)</script>", None, None, sends=False),
             ],
-            waiting=2,
+            waiting=640,
             oldest_waiting=NOON,
             last_accepted=NOON,
-            accepted=128,
+            accepted=1728,
             rejected=0,
-            catching_up_percent=None,
+            catching_up_percent=73.0,
+            done_by=NOON + timedelta(minutes=25),
             problem=None,
             advice=None,
         )
@@ -463,6 +465,16 @@ def status(**more: Any) -> Status:
         "stick": None,
         "devices": [
             DeviceStatus(
+                key=HEM,
+                name="Main meter",
+                model="",
+                state="alive",
+                last_seen=NOON,
+                is_switch=False,
+                is_on=None,
+                details={},
+            ),
+            DeviceStatus(
                 key="zwave/7e570001-4",
                 name="<script>alert(1)</script>",
                 model="",
@@ -471,12 +483,18 @@ def status(**more: Any) -> Status:
                 is_switch=False,
                 is_on=None,
                 details={},
-            )
+            ),
         ],
-        "channels": [],
+        "channels": [
+            *(clamp(HEM, n, deviation) for n, deviation in ((1, 1.4), (2, -0.6), (3, -199.0))),
+            clamp(PLUG, 0, None),
+        ],
         "set_aside": [
             SetAsideStatus(
-                channel=HEM, value=91000.0, reason="beyond the rating of the main fuse", at=NOON
+                channel=f"{HEM}/1/active_power/import",
+                value=91000.0,
+                reason="beyond the rating of the main fuse",
+                at=NOON,
             )
         ],
         "readings": ReadingsStatus(believed=9, confirmed=0, counter_resets=0, unknown=0),
@@ -495,11 +513,26 @@ def status(**more: Any) -> Status:
         "clock": ClockStatus(trusted=True, wall=NOON, uptime_s=86_000),
         "flexmeasures": server,
         "rejected": [
-            RejectedSlotStatus(sensor_id=11, start=NOON, value=91.0, reason="beyond its range")
+            RejectedSlotStatus(
+                sensor_id=11, name="Grid", start=NOON, value=91.0, reason="beyond its range"
+            )
         ],
         "counts": {},
     }
     return Status(**(known | more))
+
+
+def clamp(device_key: str, endpoint: int, deviation: float | None) -> ChannelStatus:
+    return ChannelStatus(
+        key=f"{device_key}/{endpoint}/active_power/import",
+        name="",
+        unit="W",
+        value=447.5,
+        age_s=4.0,
+        sensor_id=11,
+        set_aside=2 if endpoint == 1 else 0,
+        energy_deviation_percent=deviation,
+    )
 
 
 def events() -> EventsView:

@@ -15,7 +15,7 @@ from edge.contract.control import TriggerView
 from edge.contract.page import Standing
 from edge.contract.setup import NetworkStep
 from tests.page.browser import DESK, PHONE, browser
-from tests.page.rooms import PLUG, House, day, for_pictures, task, updates
+from tests.page.rooms import HEM, PLUG, House, day, for_pictures, task, updates
 from tests.page.stand import PASSWORD, Stand
 
 NEW = Standing(paired=False, meters=0, mapped=0, live=False, attention=0)
@@ -69,7 +69,7 @@ SCREENS: list[tuple[str, str, Standing, Prepare]] = [
     ("3-press", "/network", PAIRED, pressing),
     ("3-pin", "/network", PAIRED, pin),
     ("3-added", "/network", PAIRED, added),
-    ("3-device", f"/device/{PLUG}", MEASURING, nothing),
+    ("3-device", f"/device/{HEM}", MEASURING, nothing),
     ("4-map", "/map", MEASURING, nothing),
     ("5-live", "/live", MAPPED, nothing),
     ("now", "/", LIVE, nothing),

@@ -23,6 +23,8 @@ router = APIRouter()
 
 SERVER_ANSWERS_WITHIN_S = 40.0  # a small server may take its time over a first log-in
 
+_NONE: list[str] = []
+
 # Under which field of the form a refusal is shown.
 _FIELD_OF = {
     "fm_no_host": "url",
@@ -84,11 +86,16 @@ async def choose_site(
     who: SignedIn,
     site: Annotated[str, Form(max_length=20)],
     name: Annotated[str, Form(max_length=200)] = "",
+    adopt: Annotated[list[str], Form()] = _NONE,
     browser_zone: Annotated[str, Form(max_length=60)] = "",
 ) -> Response:
     """Pair: `site` is an asset's number, or "new" together with a name."""
     asset_id = int(site) if site.isdigit() else None
-    wanted = SiteRequest(asset_id=asset_id, name=None if asset_id else name.strip())
+    wanted = SiteRequest(
+        asset_id=asset_id,
+        name=None if asset_id else name.strip(),
+        adopt=asset_id is not None and str(asset_id) in adopt,
+    )
     try:
         await view.link.do("POST", "/flexmeasures/site", wanted, who, SERVER_ANSWERS_WITHIN_S)
     except SaysNo as problem:

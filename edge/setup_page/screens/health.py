@@ -4,8 +4,9 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from edge.contract import Status
-from edge.contract.attention import lines
+from edge.contract.attention import channel_names, lines
 from edge.contract.care import EventsView, LogLines
+from edge.setup_page.screens.box import short_browser
 from edge.setup_page.view import SignedIn, TheView
 
 router = APIRouter()
@@ -14,9 +15,12 @@ router = APIRouter()
 @router.get("/health")
 async def show_health(request: Request, view: TheView, who: SignedIn) -> Response:
     status = await view.link.get("/status", Status, who)
-    names = {channel.key: channel.name or channel.key for channel in status.channels}
     return await view.page(
-        request, "health.html", status=status, lines=lines(status), channel_names=names
+        request,
+        "health.html",
+        status=status,
+        lines=lines(status),
+        channel_names=channel_names(status),
     )
 
 
@@ -31,7 +35,9 @@ async def show_lines(request: Request, view: TheView, who: SignedIn) -> Response
 @router.get("/events")
 async def show_events(request: Request, view: TheView, who: SignedIn) -> Response:
     events = await view.link.get("/events", EventsView, who)
-    return await view.page(request, "events.html", events=events.events)
+    return await view.page(
+        request, "events.html", events=events.events, short_browser=short_browser
+    )
 
 
 @router.get("/log")

@@ -12,6 +12,8 @@ from fastapi import APIRouter, Form, Request
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 from starlette.responses import Response
 
+from edge.contract import Status
+from edge.contract.attention import DEVIATES_FROM_PERCENT
 from edge.contract.setup import DeviceView, MetersView, NetworkRequest, NetworkTask
 from edge.errors import EdgeError, Unreachable
 from edge.setup_page.agent_link import SaysNo
@@ -24,7 +26,9 @@ LONG_POLL_S = 20.0
 DEVICE_ANSWERS_WITHIN_S = 30.0  # three tries of a device at the edge of the network
 _BREATH_S = 1.0
 FAR_BELOW_DBM = -85.0  # 500 series radios lose frames from about here
-_SHOWN_APART = frozenset({"rssi_dbm", "security", "firmware", "battery_percent", "repeaters"})
+_SHOWN_APART = frozenset(
+    {"rssi_dbm", "security", "firmware", "battery_percent", "repeaters", "history_percent"}
+)
 
 type Key = Annotated[str, Form(max_length=200)]
 type Text = Annotated[str, Form(max_length=500)]
@@ -109,10 +113,14 @@ async def show_device(
     """One device: how it is, and what can be done with it."""
     meters = await view.link.get("/meters", MetersView, who)
     found = _find(meters, f"{family}/{device}")
+    status = await view.link.get("/status", Status, who)
     return await view.page(
         request,
         "device.html",
         device=found,
+        channels=[each for each in status.channels if each.key.startswith(f"{found.key}/")],
+        deviates_from=DEVIATES_FROM_PERCENT,
+        history=_number(found.details.get("history_percent")),
         hops=_hops(found, meters),
         more=_more(found),
         is_far=_is_far(found),
@@ -146,6 +154,10 @@ def _more(device: DeviceView) -> dict[str, str | float | bool]:
 def _is_far(device: DeviceView) -> bool:
     signal = device.details.get("rssi_dbm")
     return isinstance(signal, float) and signal < FAR_BELOW_DBM
+
+
+def _number(value: object) -> float | None:
+    return float(value) if isinstance(value, int | float) else None
 
 
 def _whole(number: object) -> str:
