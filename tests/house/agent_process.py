@@ -93,8 +93,10 @@ class AgentProcess:
     ) -> Answer:
         """One question at one of its doors: "agent" or "page"."""
         method = "GET" if kind is Status else "POST"
-        socket = self._runtime / f"{door}.sock"
-        return await asyncio.to_thread(ask, socket, method, route, kind, body)
+        return await asyncio.to_thread(ask, self.door(door), method, route, kind, body)
+
+    def door(self, name: str = "agent") -> Path:
+        return self._runtime / f"{name}.sock"
 
     async def status(self) -> Status:
         return await self.ask("/status", Status)

@@ -21,7 +21,12 @@ carried = [name for name in "{TABLES} {FOREIGN} {FAMILIES} {SELDOM}".split() if 
 from edge.devices import FAMILIES, load
 for name in FAMILIES: load(name).fields
 carried += [c for o in gc.get_objects() if isinstance(o, ssl.SSLContext) for c in o.get_ca_certs()]
-print(*carried, *(name for name in "smappy requests serial".split() if name in sys.modules))
+asked = [name for name in "smappy requests serial".split() if name in sys.modules]
+from edge.devices.smappee.light import import_requests
+import_requests()
+import edge.devices.smappee.family
+guessers = [name for name in ("charset_normalizer", "chardet") if name in sys.modules]
+print(*carried, *asked, *guessers)
 """
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from edge.clock import Clock
 from edge.devices.smappee.holds import SmappeeHold
+from edge.devices.smappee.light import import_requests
 from edge.family import Family, Field, FieldKind, Found, GetSecret, Notebook
 from edge.model import Intake
 
@@ -46,6 +47,7 @@ def _is_local(config: Mapping[str, Any]) -> bool:
 
 async def check(config: Mapping[str, Any], get_secret: GetSecret, clock: Clock) -> Found:
     """Log in and look; offers the service locations as choices and what each measures."""
+    import_requests()
     from edge.devices.smappee.family import CloudSettings, CloudSmappee
     from edge.devices.smappee.local import LocalSettings, SmappeeInHouse
 
@@ -62,6 +64,7 @@ def create(
     notebook: Notebook,
 ) -> Family:
     """The family as configured; nothing is asked of Smappee before run()."""
+    import_requests()
     from edge.devices.smappee.family import CloudSettings, CloudSmappee
     from edge.devices.smappee.local import LocalSettings, SmappeeInHouse
 
