@@ -143,6 +143,7 @@ class CarryOut:
             if decision.away_until is not None and decision.origin is not None:
                 await self._leave(device, decision.origin, decision.away_until)
             return
+        self._follow_wall_clock(held)
         if decision.away_until is None:
             self._end(held, decision.why)
         elif held.command.stage is not Stage.RETURNING:
@@ -279,6 +280,17 @@ class CarryOut:
             moved = replace(held.command, deadline=deadline, away_until=away_until)
             self._become(held, moved)
 
+    def _follow_wall_clock(self, held: _Held) -> None:
+        """Somebody set the wall clock: the times of day for after a reboot move, nothing else."""
+        command, now_ms = held.command, self._now_ms()
+        if Stage.RETURNING is command.stage or command.issued.boot_id != self._clock.boot_id():
+            return
+        now = self._clock.wall_now()
+        issued_at = now - (now_ms - command.issued.boottime_ms) * _MILLISECOND
+        if abs(issued_at - command.issued_at) >= MOVED_MIN:
+            away_until = now + (command.deadline.boottime_ms - now_ms) * _MILLISECOND
+            self._become(held, replace(command, issued_at=issued_at, away_until=away_until))
+
     # --- and back ---------------------------------------------------------------------------------
 
     async def _keep_promise(self, held: _Held, device: Controllable | None) -> None:
@@ -332,7 +344,7 @@ class CarryOut:
         boot_id = self._clock.boot_id()
         if command.deadline.boot_id == boot_id:
             return command
-        if not self._clock.is_trusted():
+        if not self._clock.is_trusted() or self._clock.wall_now() < command.issued_at:
             return replace(command, stage=Stage.RETURNING, outcome="restarted_without_time")
         now, now_ms = self._clock.wall_now(), self._now_ms()
         whole = command.away_until - command.issued_at

@@ -10,6 +10,7 @@ import random
 import shutil
 import sqlite3
 import tempfile
+from collections import Counter
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -31,7 +32,9 @@ from tests.house.simulated_switch import FAMILY, Relay, SimulatedSwitches
 
 STORIES = 600
 BATCHES = 12
-CHAPTERS = 14
+CHAPTERS = 15
+HAPPENED_MIN = 20  # how often each kind of fault must come in a batch of fifty stories
+WHILE_AWAY_MIN = 2  # and so often while the device was away: there it matters
 MINUTE = timedelta(minutes=1)
 SECOND = timedelta(seconds=1)
 MILLISECOND = timedelta(milliseconds=1)
@@ -40,12 +43,27 @@ RADIO_GIVES_UP = timedelta(seconds=17)
 # A try that fails, the longest pause, the next try; and the box looks at least every ten seconds.
 RETRY_TIME = RETRY_MAX + 2 * RADIO_GIVES_UP + timedelta(seconds=15)
 MEMORY = Path("/dev/shm")
+KINDS = (
+    "kill",
+    "reboot_with_a_clock",
+    "reboot_without_a_clock",
+    "set_clock",
+    "pull_stick",
+    "lose_node",
+    "lose_flexmeasures",
+    "lose_answers",
+    "refuse",
+    "jam",
+    "lock_card",
+    "damage_the_file",
+)
 
 
 class Story:
     """One box, one relay, and a pen."""
 
-    def __init__(self, seed: int, folder: Path) -> None:
+    def __init__(self, seed: int, folder: Path, happened: Counter[str]) -> None:
+        self.happened = happened
         self.dice = random.Random(seed)
         self.folder = folder
         self.clock = FakeClock()
@@ -172,7 +190,9 @@ class Story:
                 self.limit,
                 self.hand,
                 self.kill,
-                self.reboot,
+                self.reboot_with_a_clock,
+                self.reboot_without_a_clock,
+                self.damage_the_file,
                 self.set_clock,
                 self.pull_stick,
                 self.lose_node,
@@ -183,13 +203,16 @@ class Story:
                 self.lock_card,
             ]
         )
+        self.happened[happens.__name__] += 1
+        if not self.relay.on:
+            self.happened[f"{happens.__name__} while away"] += 1
         await happens()
         await self.live(self.dice.choice([5, 30, 60, 300, 1200, 2400]) * SECOND)
 
     async def limit(self) -> None:
         start = self.clock.wall_now() + self.dice.choice([0, 1, 10]) * MINUTE
         length = self.dice.choice([1, 5, 30, 60, 600]) * MINUTE
-        power_w = self.dice.choice([0.0, -0.0, 1000.0, 2000.0])
+        power_w = self.dice.choice([0.0, 0.0, -0.0, 1000.0, 2000.0])
         self.plan = Plan(Origin.LIMIT, (Interval(start, start + length, power_w),))
 
     async def hand(self) -> None:
@@ -204,13 +227,29 @@ class Story:
         await self.live(self.dice.choice([1, 5, 600]) * SECOND)
         await self.start()
 
-    async def reboot(self) -> None:
+    async def reboot_with_a_clock(self) -> None:
+        await self._reboot(trusted=True)
+
+    async def reboot_without_a_clock(self) -> None:
+        await self._reboot(trusted=False)
+
+    async def damage_the_file(self) -> None:
+        """A card that lies: the box starts with the last good copy, older than its commands."""
+        await self.stop()
+        with (self.folder / "state.db").open("r+b") as file:
+            file.seek(4096)
+            file.write(b"\xff" * 4096 * 4)
+        await self.live(self.dice.choice([1, 600]) * SECOND)
+        await self.start()
+        assert "good copy" in (self.state.problem or "")
+
+    async def _reboot(self, *, trusted: bool) -> None:
         await self.stop()
         off_for = self.dice.choice([1, 10, 120]) * MINUTE
         back_in = None
         if self.relay.back_at is not None:
             back_in = self.relay.back_at - self.clock.boottime_ms() * MILLISECOND - off_for
-        self.clock.reboot(off_for, trusted=self.dice.random() < 0.5)
+        self.clock.reboot(off_for, trusted=trusted)
         self.relay.back_at = back_in
         self.true_time += off_for
         self._watch(off_for)
@@ -280,11 +319,11 @@ def folder() -> Iterator[Path]:
 
 @pytest.mark.parametrize("batch", range(BATCHES))
 async def test_story_ends_well(folder: Path, batch: int) -> None:
-    switched = 0
+    switched, happened = 0, Counter[str]()
     for seed in range(batch * STORIES // BATCHES, (batch + 1) * STORIES // BATCHES):
         home = folder / str(seed)
         home.mkdir()
-        story = Story(seed, home)
+        story = Story(seed, home, happened)
         await story.start()
         await story.steering.allow(story.device)
         for _ in range(CHAPTERS):
@@ -298,3 +337,6 @@ async def test_story_ends_well(folder: Path, batch: int) -> None:
         await story.stop()
         shutil.rmtree(home)
     assert switched > 50  # the stories are about something
+    for kind in KINDS:
+        assert happened[kind] >= HAPPENED_MIN, happened
+        assert happened[f"{kind} while away"] >= WHILE_AWAY_MIN, happened

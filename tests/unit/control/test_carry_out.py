@@ -239,3 +239,29 @@ async def test_rest_is_remembered_over_a_restart(box: Box) -> None:
     await box.restart()
     box.ask(Origin.LIMIT, 0, 30 * MINUTE)
     assert (await box.step()).why == "resting"
+
+
+@pytest.mark.parametrize("hours", [-26, -0.1, 0.1])
+async def test_clock_that_was_set_before_a_reboot_lengthens_nothing(box: Box, hours: float) -> None:
+    """Times of day bridge a reboot; those of a command follow when somebody sets the clock."""
+    box.ask(Origin.HAND, 0, 120 * MINUTE)
+    await box.live(30 * MINUTE)
+    box.clock.step_wall(timedelta(hours=hours))
+    box.ask(Origin.HAND, 0, 120 * MINUTE)
+    await box.live(MINUTE)
+    await box.reboot(trusted=True, off_for=10 * MINUTE)
+    await box.live(18 * MINUTE)
+    assert box.relay.told == [False]
+    await box.live(2 * MINUTE)
+    assert box.relay.told[:2] == [False, True]  # after an hour, the longest it may be away
+
+
+async def test_clock_that_is_behind_the_command_is_no_clock(box: Box) -> None:
+    box.ask(Origin.HAND, 0, 120 * MINUTE)
+    await box.live(MINUTE)
+    box.clock.step_wall(timedelta(hours=-3))  # by whoever, while the box was off
+    await box.reboot(trusted=True)
+    await box.step()
+    assert box.relay.on
+    await box.carry_out.write_now()
+    assert (await box.last()).outcome == "restarted_without_time"

@@ -228,7 +228,7 @@ async def test_one_device_that_does_not_answer_holds_up_no_other(folder: Path) -
 # --- what evcc's fail-safe got wrong --------------------------------------------------------------
 
 
-async def test_evcc_25545_the_lapsed_state_is_left_when_flexmeasures_is_back(
+async def test_evcc_25545_and_25578_the_lapsed_state_is_left_when_flexmeasures_is_back(
     steered: SteeredBox,
 ) -> None:
     steered.plan(Origin.LIMIT, 0, timedelta(0), timedelta(hours=6))
