@@ -161,7 +161,9 @@ def test_a_factory_reset_leaves_nothing_on_the_whole_card(box: Machine) -> None:
     box.wait_until("systemctl is-active edge-agent.service")
     assert not set(before) & set(identity(box))
     assert box.run("hostname") == "flexbox"
-    assert "edge-reset-factory" not in files_for_people(box)
+    left = files_for_people(box)
+    assert "edge-reset-factory" not in left
+    assert "edge.toml.applied" not in left
     box.run("sync")
     box.power_off()
     for canary in (*SECRETS, IN_THE_STORE):
