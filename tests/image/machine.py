@@ -176,6 +176,7 @@ class Machine:
         self.more_kernel = more_kernel
         self.more_devices = more_devices
         self.http_port = free_port()
+        self.name = "flexbox"  # under which it is called; a prepared card may say another
         self._cookie = ""
         self.trial_next = False
         self.system = ""
@@ -371,7 +372,7 @@ class Machine:
 
     # --- what is seen from outside ----------------------------------------------------------------
 
-    def get(self, path: str = "/", host: str = "flexbox.local") -> tuple[int, str]:
+    def get(self, path: str = "/", host: str = "") -> tuple[int, str]:
         """Status and body of a page, as a browser on the LAN would fetch it."""
         return self._fetch(path, None, host)
 
@@ -389,9 +390,10 @@ class Machine:
         self,
         path: str,
         body: bytes | BinaryIO | None,
-        host: str = "flexbox.local",
+        host: str = "",
         length: int | None = None,
     ) -> tuple[int, str]:
+        host = host or f"{self.name}.local"
         headers = {"Host": host, "Accept": "text/html", "Cookie": self._cookie}
         if body is not None:
             headers |= {"Origin": f"http://{host}", "Sec-Fetch-Site": "same-origin"}

@@ -87,6 +87,7 @@ def box(
     card = Card.flash(built.card, folder / "card.img")
     card.write(1, "edge.toml", PREPARED.format(address=f"{HOST}:{account[0]}").encode())
     with Machine(card, folder, clock="1970-01-01", names=False) as machine:
+        machine.name = "attic"
         machine.wait_for_page()
         yield machine
 
@@ -161,6 +162,7 @@ def test_a_factory_reset_leaves_nothing_on_the_whole_card(box: Machine) -> None:
     box.wait_until("systemctl is-active edge-agent.service")
     assert not set(before) & set(identity(box))
     assert box.run("hostname") == "flexbox"
+    box.name = "flexbox"
     left = files_for_people(box)
     assert "edge-reset-factory" not in left
     assert "edge.toml.applied" not in left
