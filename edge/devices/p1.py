@@ -49,7 +49,7 @@ async def check(config: Mapping[str, Any], secret: GetSecret, clock: Clock) -> F
         ports = await asyncio.to_thread(list_ports.comports)
         if not ports:
             raise Refused("no serial port found: plug the P1 cable into the box")
-        return Found((), (), tuple(Choice("port", p.device, p.description, False) for p in ports))
+        return Found((), (), tuple(Choice("port", p.device, str(p), False) for p in ports))
     async with aclosing(telegrams(_port(config, secret))) as heard:
         telegram = await anext(heard)
     found = list(readings(telegram, clock.wall_now()))

@@ -35,3 +35,26 @@ def test_agent_carries_nothing_it_has_no_use_for() -> None:
     command = [sys.executable, "-c", IMPORTED]
     said = subprocess.run(command, capture_output=True, text=True, check=True)
     assert said.stdout.split() == []
+
+
+def test_family_that_is_not_used_brings_no_more_than_what_it_asks() -> None:
+    asked = (
+        "import sys, edge.agent\n"
+        "def loaded(): return {m for m in sys.modules if m.startswith('edge.devices.')}\n"
+        "before = loaded()\n"
+        "from edge.devices import FAMILIES as names, load\n"
+        "for name in names: load(name).fields\n"
+        "print(*sorted(before)); print(*sorted(loaded() - before))"
+    )
+    said = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, check=True)
+    before, asking = said.stdout.splitlines()
+    assert before == "edge.devices.stick"
+    assert asking.replace("edge.devices.", "").split() == [
+        "homeassistant",
+        "p1",
+        "smappee",
+        "smappee.holds",
+        "smappee.light",
+        "zwave",
+        "zwave.frame",
+    ]

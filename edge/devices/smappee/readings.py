@@ -188,12 +188,12 @@ def event_readings(events: object, channel: Channel) -> Iterator[Reading]:
 
 
 class OfferedSoFar:
-    """Remembers what was offered of one channel in the cloud's 14 days: 65 kB, never more."""
+    """Remembers what was offered of one channel in the cloud's 14 days: 49 kB, never more."""
 
     _SIZE = KEPT_BY_CLOUD // FIVE_MINUTES + 12
 
     def __init__(self) -> None:
-        self._numbers = array("q", [-1]) * self._SIZE
+        self._numbers = array("I", [0]) * self._SIZE  # five minutes since 1970
         self._values = array("d", [math.nan]) * self._SIZE
 
     def is_news(self, reading: Reading) -> bool:

@@ -38,6 +38,8 @@ async def look(request: Request, view: TheView, who: SignedIn, name: str) -> Res
     family = await _find(view, who, name)
     wanted = await _entered(request)
     keeping = "keep" in (await request.form())
+    ticked = {f.name: wanted.chosen[f.name][0] for f in family.fields if wanted.chosen.get(f.name)}
+    typed = wanted.values | ticked
     try:
         if keeping:
             await view.link.do("PUT", f"/families/{part(name)}", wanted, who, LOOKS_WITHIN_S)
@@ -48,8 +50,8 @@ async def look(request: Request, view: TheView, who: SignedIn, name: str) -> Res
     except (SaysNo, Unreachable) as problem:
         if isinstance(problem, SaysNo) and problem.status == 401:
             raise
-        return await _family(request, view, family, wanted.values, problem=problem)
-    return await _family(request, view, family, wanted.values, found=found)
+        return await _family(request, view, family, typed, problem=problem)
+    return await _family(request, view, family, typed, found=found)
 
 
 @router.post("/meters/family/{name}/leave")
