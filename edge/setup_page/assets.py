@@ -6,6 +6,7 @@ Addresses carry a piece of the content's hash: browsers keep a file until it cha
 
 import gzip
 import hashlib
+import re
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -32,7 +33,8 @@ class Asset:
 
     @cached_property
     def content(self) -> bytes:
-        return self.path.read_bytes()
+        whole = self.path.read_bytes()
+        return _bare(self.path.suffix, whole) if self.path.parent == FOLDER else whole
 
     @cached_property
     def mark(self) -> str:
@@ -42,6 +44,16 @@ class Asset:
     def compressed(self) -> bytes:
         ready = self.path.with_name(self.path.name + ".gz")  # made at build time
         return ready.read_bytes() if ready.exists() else gzip.compress(self.content, 9)
+
+
+def _bare(suffix: str, content: bytes) -> bytes:
+    """Our own files without remarks and indents: a tenth less to load."""
+    text = content.decode()
+    if suffix == ".css":
+        text = re.sub(r"/\*.*?\*/", "", text, flags=re.DOTALL)
+    elif suffix == ".js":
+        text = re.sub(r"^\s*//.*$", "", text, flags=re.MULTILINE)
+    return re.sub(r"\n\s*", "\n", text).encode()
 
 
 class Assets:

@@ -29,7 +29,7 @@ def stubbed_units(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("units")
     for unit in UNITS.iterdir():
         if unit.is_file() and unit.suffix in {".service", ".socket", ".timer", ".path"}:
-            program = re.compile(r"^(Exec(?:Start|Stop)=)\S+", re.MULTILINE)
+            program = re.compile(r"^(Exec(?:Start|Stop|Condition)=)\S+", re.MULTILINE)
             (folder / unit.name).write_text(program.sub(r"\1/bin/true", unit.read_text()))
     return folder
 
