@@ -41,6 +41,17 @@ def test_relative_links_lead_somewhere(page: Path) -> None:
     assert [link for link in relative if not (page.parent / unquote(link)).exists()] == []
 
 
+LINE = re.compile(r"`([\w./]+):(\d+)` `([^`]+)`")
+
+
+@pytest.mark.parametrize("page", our_markdown(), ids=lambda p: str(p.relative_to(ROOT)))
+def test_line_that_is_named_holds_what_is_said_of_it(page: Path) -> None:
+    for path, number, word in LINE.findall(page.read_text(encoding="utf-8")):
+        lines = text_of(path).splitlines()
+        known = [n for n, line in enumerate(lines, 1) if re.search(rf"(?<!\w){word}(?!\w)", line)]
+        assert int(number) in known, f"{page.name}: {word} stands in {path}:{known}"
+
+
 def test_every_command_and_option_is_documented() -> None:
     documented = text_of("docs/status.md")
     parser = _parser()
