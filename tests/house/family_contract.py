@@ -33,6 +33,7 @@ class House:
     measure: Callable[[], Awaitable[None] | None]  # whatever makes a reading come
     lose: Callable[[], Awaitable[None] | None]
     wrong_secret: str | None  # the secret whose wrongness is Refused
+    rests: bool = True  # whether it sleeps between two looks; no: it only listens
 
 
 class Bench:
@@ -81,7 +82,7 @@ class Bench:
         async with self.running(self.make()) as family:
             await _done(self.house.measure())
             await self.intake.until(lambda: bool(self.intake.readings))
-            if self.house.switch:
+            if self.house.rests:
                 await self.clock.until_resting()
             yield family
 
@@ -173,7 +174,7 @@ class FamilyContract:
     ) -> None:
         async with bench.measuring():
             await _done(bench.house.lose())
-            if bench.house.switch:
+            if bench.house.rests:
                 await bench.clock.pass_by(timedelta(minutes=5))
             async with asyncio.timeout(10):
                 await bench.has_ended.wait()

@@ -82,7 +82,7 @@ async def home_assistant(stack: AsyncExitStack, clock: SteppedClock) -> House:
 
 async def p1_port(stack: AsyncExitStack, clock: SteppedClock) -> House:
     meter = P1Meter()
-    return House("p1", {"port": meter.path}, {}, None, meter.say, meter.unplug, None)
+    return House("p1", {"port": meter.path}, {}, None, meter.say, meter.unplug, None, rests=False)
 
 
 HOUSES = {
