@@ -51,6 +51,8 @@ async def _run(asked: Wishes, password: str | None) -> int:
     screen.step("stopped")
     print(json.dumps(_figures(last, prefilled)), flush=True)
     server = last.flexmeasures
+    if not server.slots_accepted:
+        print("make run: no slot was accepted in that time; let it run longer", file=sys.stderr)
     return 0 if server.slots_accepted and not server.slots_rejected else 1
 
 
