@@ -5,8 +5,10 @@ nor loses sight of them. What is going on is read from the family's own log of e
 """
 
 import asyncio
+import re
 from collections.abc import Awaitable, Callable
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any, Protocol, cast
 
 from aiohttp import web
@@ -15,7 +17,13 @@ from edge.agent_api.door import answer, asked
 from edge.agent_api.network_story import Story
 from edge.agent_api.refusals import NotAllowed
 from edge.clock import MILLISECOND, Clock
-from edge.contract.setup import NetworkRequest, NetworkTask, StickView
+from edge.contract.setup import (
+    MemoriesView,
+    MemoryCopy,
+    NetworkRequest,
+    NetworkTask,
+    StickView,
+)
 from edge.errors import EdgeError
 from edge.families import Families
 from edge.model import Device, DeviceState
@@ -26,7 +34,19 @@ LONG_POLL = timedelta(seconds=20)
 LOOK_EVERY = timedelta(milliseconds=250)
 LISTENS_FOR = timedelta(minutes=4)
 NOTHING_FOLLOWS_AFTER = timedelta(seconds=5)
-_LONG = frozenset({"add", "add_code", "remove", "remove_failed", "replace", "rebuild", "interview"})
+_LONG = frozenset(
+    {
+        "add",
+        "add_code",
+        "remove",
+        "remove_failed",
+        "replace",
+        "rebuild",
+        "interview",
+        "restore_memory",
+    }
+)
+_COPY = re.compile(r"([0-9a-f]{8})-([0-9]{8}T[0-9]{6})\.nvm")  # devices/zwave/backup.py
 
 type Note = Callable[[str, str, dict[str, str]], Awaitable[None]]
 
@@ -45,11 +65,13 @@ class _Log(Protocol):
 
 class _Network(Protocol):
     async def add(self) -> None: ...
+    def code_fault(self, typed: str) -> str | None: ...
     async def add_by_code(self, typed: str) -> object: ...
     async def enter_pin(self, typed: str) -> None: ...
     async def replace(self, device: str) -> None: ...
     async def remove(self) -> None: ...
     async def remove_failed(self, device: str) -> None: ...
+    async def write_memory(self, file: str) -> None: ...
     async def stop(self) -> None: ...
     def is_busy(self) -> bool: ...
 
@@ -69,6 +91,10 @@ class _Upkeep(Protocol):
     async def set_power_interval(self, device: str, interval: timedelta | None) -> None: ...
 
 
+class _Backups(Protocol):
+    def files(self) -> list[Path]: ...
+
+
 class _Status(Protocol):
     connected: bool
     problem: str | None
@@ -81,6 +107,7 @@ class ZWaveFamily(Protocol):
     network: _Network
     upkeep: _Upkeep
     events: _Log
+    backups: _Backups
 
     def status(self) -> _Status: ...
 
@@ -106,7 +133,11 @@ class NetworkRoom:
         self._pin_entered = False
 
     def routes(self) -> list[web.RouteDef]:
-        return [web.get("/network", self._show), web.post("/network", self._act)]
+        return [
+            web.get("/network", self._show),
+            web.post("/network", self._act),
+            web.get("/network/memories", self._memories),
+        ]
 
     async def run(self) -> None:
         """Carry out the long acts, one after the other; a part of the agent."""
@@ -148,12 +179,31 @@ class NetworkRoom:
         since = _number(request.query.get("since", "-1"))
         return answer(await self._after(since))
 
+    async def _memories(self, _: web.Request) -> web.Response:
+        files = await asyncio.to_thread(self._family().backups.files)
+        named = [(path, _COPY.fullmatch(path.name)) for path in reversed(files)]
+        return answer(
+            MemoriesView(
+                memories=[
+                    MemoryCopy(
+                        file=path.name,
+                        home_id=name[1],
+                        taken_at=datetime.strptime(name[2], "%Y%m%dT%H%M%S").replace(tzinfo=UTC),
+                    )
+                    for path, name in named
+                    if name is not None
+                ]
+            )
+        )
+
     async def _act(self, request: web.Request) -> web.Response:
         wanted = await asked(request, NetworkRequest)
         family = self._family()
         if wanted.doing not in _LONG:
             await self._at_once(family, wanted)
             return web.Response(status=204)
+        if wanted.doing == "add_code" and (fault := family.network.code_fault(wanted.text)):
+            raise NotAllowed(f"code_{fault}", 422)
         if self._doing and not self._task().is_over:
             raise NotAllowed("network_busy", 409)
         if self._acts.full():
@@ -184,6 +234,8 @@ class NetworkRoom:
                 await family.upkeep.rebuild_routes()
             case "interview":
                 await family.upkeep.interview(device)
+            case "restore_memory":
+                await family.network.write_memory(wanted.text)
 
     async def _at_once(self, family: ZWaveFamily, wanted: NetworkRequest) -> None:
         device = wanted.device.removeprefix(f"{FAMILY}/")
@@ -232,7 +284,9 @@ class NetworkRoom:
             outcome, text = self._said
             if text:
                 story.step("said", text)
-            story.end(outcome, well=False)
+            if not story.is_half_in or self._nothing_follows(family):
+                story.end(outcome, well=False)
+            story.waits_for = ""
         if not story.is_over and story.listens_no_more and self._nothing_follows(family):
             story.end("timed_out", well=False)
         passed_ms = self._clock.boottime_ms() - self._since_ms

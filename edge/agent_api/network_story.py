@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from edge.contract.setup import NetworkStep, NetworkTask
 
+_JOINING = frozenset({"add", "add_code", "replace"})
 _CAME = frozenset({"found", "granted", "added", "removed"})
 _NO_KEY = {"wrong_pin": "wrong_pin", "timed_out": "pin_late"}
 
@@ -31,6 +32,12 @@ class Story:
     went_well: bool | None = None
     outcome: str = ""
     listens_no_more: bool = False  # the stick stopped, and no device has come so far
+
+    @property
+    def is_half_in(self) -> bool:
+        """Whether a device has come that is not heard of to the end: it may be in without a key."""
+        codes = {step.code for step in self.steps}
+        return self.doing in _JOINING and "found" in codes and "added" not in codes
 
     def tell(self, events: Iterable[Document]) -> "Story":
         """Take in what happened, in its order."""
@@ -165,6 +172,14 @@ def _no_backup(story: Story, _: Document) -> None:
     story.step("no_backup")
 
 
+def _restoring(story: Story, _: Document) -> None:
+    story.step("restoring")
+
+
+def _restored(story: Story, _: Document) -> None:
+    story.end("memory_restored", well=True)
+
+
 _TELL = {
     "InclusionStarted": _listening,
     "InclusionStopped": _stopped,
@@ -187,4 +202,7 @@ _TELL = {
     "BackupProgress": _backup_percent,
     "BackupTaken": _backed_up,
     "BackupImpossible": _no_backup,
+    "RestoreStarted": _restoring,
+    "RestoreProgress": _backup_percent,
+    "Restored": _restored,
 }

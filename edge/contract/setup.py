@@ -171,17 +171,31 @@ class NetworkRequest(Message):
         "replace",
         "rebuild",
         "stop",
-        "grant",
         "pin",
         "ping",
         "interview",
         "rename",
         "interval",
         "switch_test",
+        "restore_memory",
     ]
     device: ShortText = ""
     text: Annotated[str, Field(max_length=500)] = ""
     seconds: Annotated[int, Field(ge=0, le=86400)] = 0
+
+
+class MemoryCopy(Message):
+    """A copy of a stick's memory, by the name of its file; `home_id` is its network's."""
+
+    file: str
+    home_id: str
+    taken_at: datetime
+
+
+class MemoriesView(Message):
+    """The newest first."""
+
+    memories: list[MemoryCopy]
 
 
 class NetworkStep(Message):

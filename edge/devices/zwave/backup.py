@@ -12,7 +12,7 @@ from zwave_js_server.model.driver import Driver
 
 from edge.devices.zwave.door import answered
 from edge.devices.zwave.events import BackupImpossible, BackupStarted, BackupTaken, EventLog
-from edge.errors import EdgeError
+from edge.errors import EdgeError, Refused
 from edge.files import write_atomically
 
 BACKUP_WITHIN_S = 300.0  # 500 series sticks hand out 256 KB in small pieces
@@ -29,6 +29,13 @@ class Backups:
     def files(self) -> list[Path]:
         """The copies, the newest last."""
         return sorted(self._folder.glob("*.nvm")) if self._folder else []
+
+    def read(self, name: str) -> bytes:
+        """The copy of this name. Raises Refused where there is none."""
+        for path in self.files():
+            if path.name == name:
+                return path.read_bytes()
+        raise Refused("this copy of a stick's memory is gone; choose another")
 
     async def take(self, driver: Driver, now: datetime) -> Path | None:
         """Copy the stick's memory now; None where that cannot be done, which is told as an event.

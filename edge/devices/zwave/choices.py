@@ -11,12 +11,14 @@ _DOCUMENT = "zwave"
 
 class Choices:
     """`aliases`: device that took another's place → the name under which it goes on.
-    `power_intervals`: device → how often a person wants its power reported."""
+    `power_intervals`: device → how often a person wants its power reported.
+    `names`: device → what a person calls it."""
 
     def __init__(self, notebook: Notebook | None) -> None:
         self._notebook = notebook
         self.aliases: dict[str, str] = {}
         self.power_intervals: dict[str, timedelta] = {}
+        self.names: dict[str, str] = {}
 
     async def load(self) -> None:
         """Read them from the notebook."""
@@ -24,6 +26,7 @@ class Choices:
             await self._notebook.get(_DOCUMENT) if self._notebook else None
         ) or {}
         self.aliases = dict(document.get("aliases", {}))
+        self.names = dict(document.get("names", {}))
         self.power_intervals = {
             device: timedelta(seconds=seconds)
             for device, seconds in document.get("power_intervals_s", {}).items()
@@ -33,5 +36,9 @@ class Choices:
         """Keep them in the notebook."""
         if self._notebook is not None:
             intervals = {d: i.total_seconds() for d, i in self.power_intervals.items()}
-            document = {"aliases": self.aliases, "power_intervals_s": intervals}
+            document = {
+                "aliases": self.aliases,
+                "power_intervals_s": intervals,
+                "names": self.names,
+            }
             await self._notebook.put(_DOCUMENT, document)

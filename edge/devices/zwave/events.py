@@ -182,6 +182,25 @@ class BackupImpossible:
     reason: str
 
 
+@dataclass(frozen=True, slots=True)
+class RestoreStarted:
+    """`file` is written into the stick's memory; pulling the stick now would ruin it."""
+
+    file: str
+
+
+@dataclass(frozen=True, slots=True)
+class RestoreProgress:
+    percent: float
+
+
+@dataclass(frozen=True, slots=True)
+class Restored:
+    """The stick has the memory of `file` and starts anew with it."""
+
+    file: str
+
+
 type NetworkEvent = (
     InclusionStarted
     | InclusionStopped
@@ -204,6 +223,9 @@ type NetworkEvent = (
     | BackupProgress
     | BackupTaken
     | BackupImpossible
+    | RestoreStarted
+    | RestoreProgress
+    | Restored
 )
 
 

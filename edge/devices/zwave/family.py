@@ -209,7 +209,11 @@ class ZWave:
             raise Unreachable("the Z-Wave driver does not tell which devices it has") from problem
         driver = self._picture.driver()
         self._sessions += 1
-        await first_to_fail(self._care.run(driver), self.network.care(driver))
+        await first_to_fail(
+            self._care.run(driver),
+            self.network.care(driver),
+            self.upkeep.keep_names(driver, self.events),
+        )
 
     def _wishes(self, node: Node) -> list[Setting]:
         """What must be written to the node so that it reports as the house wants."""

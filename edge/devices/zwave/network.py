@@ -40,6 +40,7 @@ OPEN_FOR = timedelta(minutes=4)
 LOOK_EVERY = timedelta(seconds=2)
 COMMAND_WITHIN_S = 30.0
 FAILED_NODE_WITHIN_S = 90.0  # the driver first makes sure that the node is gone
+RESTORE_WITHIN_S = 900.0  # reads the memory, writes it, and restarts the driver
 
 _S2_CLASSES = [
     SecurityClass.S2_UNAUTHENTICATED,
@@ -101,6 +102,10 @@ class Network:
             self._steps.secure = secure
             started = await driver.controller.async_begin_inclusion(strategy)  # type: ignore[arg-type]
             self._opened(started)
+
+    def code_fault(self, typed: str) -> str | None:
+        """What is wrong with a typed code, in a word; None where nothing is (codes.py)."""
+        return codes.fault(typed)
 
     async def add_by_code(self, typed: str) -> Expected | None:
         """Let the device with this code join: the QR code's text, or the whole DSK of its label.
@@ -187,6 +192,20 @@ class Network:
         async with self._alone() as driver, answered(what, FAILED_NODE_WITHIN_S):
             await driver.controller.async_remove_failed_node(node)
 
+    async def write_memory(self, file: str) -> None:
+        """Let the stick be the one that `file` is a copy of: that one's network goes on with it.
+
+        The driver converts between generations of sticks, writes, and starts anew; what the box
+        knew of the network is fetched anew too. Raises Refused where the copy does not fit.
+        """
+        memory = await asyncio.to_thread(self._backups.read, file)
+        async with self._alone() as driver:
+            self._log.add(events.RestoreStarted(file))
+            async with answered("writing the stick's memory", RESTORE_WITHIN_S):
+                await driver.controller.async_restore_nvm(memory)
+            self._log.add(events.Restored(file))
+            await driver.client.disconnect()
+
     async def stop(self) -> None:
         """End adding or removing."""
         controller = self._picture.driver().controller
@@ -196,8 +215,12 @@ class Network:
         else:
             async with answered("ending the adding", COMMAND_WITHIN_S):
                 if self._steps.pin_wanted is not None:
-                    await controller.async_cancel_secure_bootstrap_s2()
-                await controller.async_stop_inclusion()
+                    # No PIN is the word for "no": the driver's own cancel is not heard while it
+                    # waits for one (zwave-js 15.29). The device is in then, but has no key.
+                    await controller.async_validate_dsk_and_enter_pin("")
+                    self._steps.pin_wanted = None
+                else:
+                    await controller.async_stop_inclusion()
         self._opened_ms = None
 
     # --- around one connection --------------------------------------------------------------------

@@ -123,6 +123,10 @@ class Steps:
         share = event["bytesRead"] / max(1, event["total"])
         self._log.add(events.BackupProgress(round(100 * share)))
 
+    def _restore_progress(self, event: Event) -> None:
+        share = event["bytesWritten"] / max(1, event["total"])
+        self._log.add(events.RestoreProgress(round(100 * share)))
+
     def on_node_event(self, node: Node, event: Event) -> None:
         """Show how the interview of a new device goes on."""
         device = self._picture.device_of(node)
@@ -161,4 +165,5 @@ _CONTROLLER_EVENTS: dict[str, Callable[[Steps, Event], None]] = {
     "rebuild routes progress": Steps._routes_progress,
     "rebuild routes done": Steps._routes_progress,
     "nvm backup progress": Steps._backup_progress,
+    "nvm restore progress": Steps._restore_progress,
 }

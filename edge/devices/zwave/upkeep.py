@@ -1,15 +1,24 @@
 """Looking after single Z-Wave devices by hand: names, routes, interviews, intervals, tests."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 
 from zwave_js_server.const import NodeStatus
+from zwave_js_server.model.driver import Driver
 from zwave_js_server.model.node import Node
 
 from edge.devices.zwave import switching
 from edge.devices.zwave.choices import Choices
 from edge.devices.zwave.door import answered
+from edge.devices.zwave.events import (
+    DeviceAdded,
+    DeviceReady,
+    DeviceRemoved,
+    EventLog,
+    RemovalReason,
+)
 from edge.devices.zwave.nodes import device_name, label, printable, product
 from edge.devices.zwave.picture import Picture
 from edge.devices.zwave.presets import PRESETS
@@ -50,10 +59,46 @@ class Upkeep:
         if not kept:
             raise Refused("a device needs a name of at least one letter")
         node = self._picture.node(device)
-        async with answered(f"renaming {label(node)}", COMMAND_WITHIN_S):
-            await node.async_set_name(kept, update_cc=False)
-        self._picture.take_in(node)
+        await self._call(node, kept)
+        self._choices.names[device] = kept
+        await self._choices.save()
         return kept
+
+    async def keep_names(self, driver: Driver, log: EventLog) -> None:
+        """Give every device the name a person gave it, for as long as the session lasts.
+
+        The driver keeps names in its cache: it forgets them with that, and a device that takes the
+        place of another has none. The box's own notebook is part of a backup.
+        """
+        seen = log.last
+        noted = dict(self._choices.names)
+        for node in driver.controller.nodes.values():
+            if not node.is_controller_node:
+                await self._name(node)
+        if noted != self._choices.names:
+            await self._choices.save()
+        async for _, event in log.follow(seen):
+            match event:
+                case DeviceAdded(device=device) | DeviceReady(device=device):
+                    with suppress(Refused):  # it may have left already
+                        await self._name(self._picture.node(device))
+                case DeviceRemoved(device=device, reason=reason):
+                    if reason is not RemovalReason.REPLACED and device in self._choices.names:
+                        del self._choices.names[device]
+                        await self._choices.save()
+
+    async def _name(self, node: Node) -> None:
+        """The name of the notebook where the driver knows none; else that of the driver, noted."""
+        device, own = self._picture.device_of(node), printable(node.name or "")
+        if own:
+            self._choices.names.setdefault(device, own)
+        elif kept := self._choices.names.get(device):
+            await self._call(node, kept)
+
+    async def _call(self, node: Node, name: str) -> None:
+        async with answered(f"renaming {label(node)}", COMMAND_WITHIN_S):
+            await node.async_set_name(name, update_cc=False)
+        self._picture.take_in(node)
 
     async def ping(self, device: str) -> bool:
         """Whether the device answers now."""

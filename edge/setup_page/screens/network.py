@@ -14,7 +14,13 @@ from starlette.responses import Response
 
 from edge.contract import Status
 from edge.contract.attention import DEVIATES_FROM_PERCENT
-from edge.contract.setup import DeviceView, MetersView, NetworkRequest, NetworkTask
+from edge.contract.setup import (
+    DeviceView,
+    MemoriesView,
+    MetersView,
+    NetworkRequest,
+    NetworkTask,
+)
 from edge.errors import EdgeError, Unreachable
 from edge.setup_page.agent_link import SaysNo
 from edge.setup_page.screens.flow import step_while_new
@@ -40,7 +46,16 @@ _AT_ONCE = frozenset({"ping", "rename", "interval", "switch_test"})
 async def show_add(request: Request, view: TheView, _: SignedIn) -> Response:
     """By the device's button, or by the code on it."""
     return await view.page(
-        request, "network_add.html", step=step_while_new(request, 3), problem=None
+        request, "network_add.html", step=step_while_new(request, 3), problem=None, typed=""
+    )
+
+
+@router.get("/network/memory")
+async def show_memories(request: Request, view: TheView, who: SignedIn) -> Response:
+    """The copies of a stick's memory, one of which a new stick may get."""
+    found = await view.link.get("/network/memories", MemoriesView, who)
+    return await view.page(
+        request, "network_memory.html", memories=found.memories, step=step_while_new(request, 3)
     )
 
 
@@ -70,6 +85,7 @@ async def act(
                 422,
                 step=step_while_new(request, 3),
                 problem=problem,
+                typed=text,
             )
         raise
     if doing in _AT_ONCE and device:

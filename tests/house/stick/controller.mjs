@@ -1,10 +1,12 @@
 // What the stick itself answers beyond zwave-js's mock controller: functions it does not know, and
 // functions it gets wrong. Each entry says which defect of the mock it stands in for.
+import fs from "node:fs";
+import zlib from "node:zlib";
 import { deviceSpecificKey, parts } from "./devices.mjs";
 
 const { serialapi: api, core, cc, testing } = parts;
 const REQUEST = 0, RESPONSE = 1, SMART_START = { include: 8, listen: 9 };
-const MEMORY_BYTES = 8192;
+const MEMORY_CHUNK_BYTES = 200;
 const PIN_REPEAT_MS = 2000, PIN_PATIENCE_MS = 240_000; // real devices repeat every ten seconds
 
 // A frame as it goes over the wire: SOF, length, type, function, payload, checksum.
@@ -15,13 +17,12 @@ export function frame(type, fn, payload) {
 
 // offline: node ids that hear nothing. joining: {excludedNext, smartStart, replacement} set by the
 // control port.
-export function stickBehaviors({ offline, joining, note }) {
-  return [rawAnswers(offline, joining, note), inclusion(joining, note), softReset()];
+export function stickBehaviors({ offline, joining, note, memory }) {
+  return [rawAnswers(offline, joining, note, memory), inclusion(joining, note), softReset()];
 }
 
 // Functions whose requests the mock's parser cannot read ("Maximum call stack"): answered as bytes.
-function rawAnswers(offline, joining, note) {
-  const memory = stickMemory();
+function rawAnswers(offline, joining, note, memory) {
   const answers = {
     0x48: (c, [, id]) => [[REQUEST, [id, 0x21]], [REQUEST, [id, 0x22]]], // neighbour update
     0x80: (c, [node]) => [[RESPONSE, neighbours(c, node)]], // routing info
@@ -40,7 +41,7 @@ function rawAnswers(offline, joining, note) {
       [REQUEST, [id, 4]], // done
     ],
     0x10: () => [[RESPONSE, [1]]], // radio off, before the memory is read, and on again
-    0x2e: (c, request) => [[RESPONSE, memory(request)]], // the stick's own memory
+    0x2e: (c, request) => [[RESPONSE, memory.answer(request)]], // the stick's own memory
     0x3b: () => [[RESPONSE, [0xab, 0xac, 0x7f]]], // background noise: -85, -84 dBm, unknown
   };
   return {
@@ -69,19 +70,52 @@ async function replace(controller, node, offline, joining, note) {
   note({ event: "replaced", node });
 }
 
-// Bytes to back up, in chunks of 64. They hold no network: the mock keeps none in memory.
-function stickMemory() {
-  const bytes = Uint8Array.from({ length: MEMORY_BYTES }, (_, i) => (i * 31 + (i >> 8)) & 0xff);
-  const OPEN = 0, READ = 1, OK = 0, END_OF_FILE = 0xff;
-  return ([command, length = 0, high = 0, low = 0]) => {
-    const offset = (high << 8) | low;
-    if (command === OPEN) return [OK, 0, MEMORY_BYTES >> 8, MEMORY_BYTES & 0xff];
-    if (command === READ) {
-      const chunk = bytes.slice(offset, offset + Math.min(length, 64));
-      const status = offset + chunk.length >= MEMORY_BYTES ? END_OF_FILE : OK;
-      return [status, chunk.length, high, low, ...chunk];
+// The memory of a 700 series stick (NVM3) as the driver reads and writes it: this network's, or that
+// of a stick which was never used. The mock's own network does not follow what is written there.
+export class StickMemory {
+  writes = 0;
+  constructor() { this.become("memory"); }
+  become(name) {
+    const packed = fs.readFileSync(new URL(`./${name}.nvm.gz`, import.meta.url));
+    this.bytes = new Uint8Array(zlib.gunzipSync(packed));
+  }
+  answer([command, length = 0, high = 0, low = 0, ...data]) {
+    const OPEN = 0, READ = 1, WRITE = 2, OK = 0, END_OF_FILE = 0xff;
+    const offset = (high << 8) | low, size = this.bytes.length;
+    if (command === OPEN) return [OK, 0, size >> 8, size & 0xff];
+    if (command === WRITE) {
+      this.writes++;
+      this.bytes.set(data.slice(0, length), offset);
+      return [offset + length >= size ? END_OF_FILE : OK, 0, high, low];
     }
-    return [OK, 0, high, low];
+    if (command !== READ) return [OK, 0, high, low];
+    const chunk = this.bytes.slice(offset, offset + Math.min(length, MEMORY_CHUNK_BYTES));
+    const status = offset + chunk.length >= size ? END_OF_FILE : OK;
+    return [status, chunk.length, high, low, ...chunk];
+  }
+}
+
+// The mock says nothing of the way a message took. radio: node → {rssi, repeaters}.
+export function tellRoutes(controller, radio) {
+  const targets = new Map(); // callback id → node
+  controller.defineBehavior({
+    onHostMessage(_, message) {
+      if (message instanceof api.SendDataRequest || message instanceof api.SendDataBridgeRequest)
+        targets.set(message.callbackId, message.getNodeId());
+      return undefined;
+    },
+  });
+  const send = controller.sendMessageToHost.bind(controller);
+  controller.sendMessageToHost = (message, ...rest) => {
+    const isReport = message instanceof api.SendDataRequestTransmitReport
+      || message instanceof api.SendDataBridgeRequestTransmitReport;
+    const known = isReport && radio.get(targets.get(message.callbackId));
+    if (known)
+      message.txReport = {
+        txTicks: 2, ackRSSI: known.rssi, repeaterNodeIds: known.repeaters ?? [],
+        ackRepeaterRSSI: (known.repeaters ?? []).map(() => known.rssi), routeSpeed: 3,
+      };
+    return send(message, ...rest);
   };
 }
 
@@ -186,10 +220,17 @@ async function finishSmartStart(controller, message, joining) {
 // says it once, before anybody can have typed anything, and would then wait for ever.
 export function repeatUntilPinTyped(controller, node) {
   const HANDSHAKE = 1; // the stage of zwave-js' own mock
+  node.defineBehavior({
+    handleCC(_, self, command) { // the driver gave up: a wrong PIN, or none in time
+      if (command instanceof cc.Security2CCKEXFail) self.state.delete("Security2_bootstrapState");
+      return undefined;
+    },
+  });
   const until = Date.now() + PIN_PATIENCE_MS;
   const timer = setInterval(async () => {
     const stage = node.state.get("Security2_bootstrapState")?.stage;
-    if (Date.now() > until || stage > HANDSHAKE) clearInterval(timer);
+    const isGone = controller.nodes.get(node.id) !== node;
+    if (Date.now() > until || stage > HANDSHAKE || isGone) clearInterval(timer);
     else if (stage === HANDSHAKE) await repeatKeyExchange(controller, node).catch(() => undefined);
   }, PIN_REPEAT_MS);
 }

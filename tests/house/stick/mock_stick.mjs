@@ -6,7 +6,9 @@
 // Says `control PORT` on standard error once it is ready, and ends when standard input does.
 import http from "node:http";
 import process from "node:process";
-import { announceSmartStart, repeatUntilPinTyped, stickBehaviors } from "./controller.mjs";
+import {
+  StickMemory, announceSmartStart, repeatUntilPinTyped, stickBehaviors, tellRoutes,
+} from "./controller.mjs";
 import {
   SCALE, deviceSpecificKey, energyMeter, factorySetting, parts, smartSwitch,
 } from "./devices.mjs";
@@ -16,13 +18,14 @@ const F = wire.FunctionType;
 const WITNESS_MAX = 10_000; // commands remembered; older ones are forgotten
 const HEM = 2, PLUGS = [3, 4], FIRST_EXTRA = 10;
 const CONSUMED = 1; // rate type; 2 would be export
+const LABELLED_KEY = Uint8Array.from({ length: 32 }, (_, i) => i + 1);
 const SETTLE_MS = 250; // a plug that was switched reports its new power after this
 const ANNOUNCE_EVERY_MS = 2000;
 const ENVELOPES = ["MultiChannelCCCommandEncapsulation", "SupervisionCCGet", "CRC16CCCommandEncapsulation"];
 
 const options = JSON.parse(process.argv[2] ?? "{}");
 const values = new Map(); // "node/endpoint/scale" -> what the meter shows
-const offline = new Set(), jammed = new Set();
+const offline = new Set(), jammed = new Set(), radio = new Map(), memory = new StickMemory();
 const joining = { excludedNext: undefined, smartStart: undefined, finishing: undefined };
 let witness = [], witnessed = 0;
 let configured = 0; // configuration parameters set so far
@@ -58,7 +61,8 @@ const controller = await testing.MockController.create({
   },
 });
 controller.defineBehavior(...behaviors.createDefaultMockControllerBehaviors());
-controller.defineBehavior(...stickBehaviors({ offline, joining, note }));
+controller.defineBehavior(...stickBehaviors({ offline, joining, note, memory }));
+tellRoutes(controller, radio);
 
 const hooks = (id) => ({
   readValue: (endpoint, scale) => shown(id, endpoint, scale),
@@ -242,10 +246,12 @@ const commands = {
     prepare(plug, { defaults: true });
     joining.replacement = plug;
   },
-  async smartstart({ node }) {
+  // `labelled`: the one whose label is on tests/page/smartstart.png.
+  async smartstart({ node, labelled = false }) {
     const plug = await testing.MockNode.create({
       ...smartSwitch(node, hooks(node), { secure: true }), controller,
     });
+    if (labelled) plug.ecdhKeyPair = await core.keyPairFromRawECDHPrivateKey(LABELLED_KEY);
     prepare(plug, { defaults: true });
     joining.smartStart = plug;
     return { dsk: deviceSpecificKey(plug) };
@@ -258,6 +264,13 @@ const commands = {
       else clearInterval(asking);
     };
     await ask();
+  },
+  // How the node's answers arrive from now on.
+  radio({ node, rssi, repeaters = [] }) { radio.set(node, { rssi, repeaters }); },
+  // What is in the stick's memory; with `as` it first becomes that of another stick.
+  memory({ as }) {
+    if (as) memory.become(as);
+    return { content: Buffer.from(memory.bytes).toString("base64"), writes: memory.writes };
   },
   // What happened since sequence number `after`.
   witness: ({ after = 0 }) => ({ entries: witness.filter(({ seq }) => seq > after), last: witnessed }),

@@ -5,8 +5,9 @@ Commands to the household go over the mock's loopback control port; see README.m
 """
 
 import asyncio
+import base64
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -197,14 +198,27 @@ class Stick:
         """A new plug waits to take the place of `node`, which is dead."""
         await self.ask("replacement", node=node)
 
-    async def smartstart(self, node: int) -> str:
-        """A SmartStart plug lies ready; returns the DSK on its label."""
-        dsk: str = (await self.ask("smartstart", node=node))["dsk"]
+    async def smartstart(self, node: int, *, labelled: bool = False) -> str:
+        """A SmartStart plug lies ready; returns the DSK on its label. With `labelled` it is the
+        one on tests/page/smartstart.png."""
+        dsk: str = (await self.ask("smartstart", node=node, labelled=labelled))["dsk"]
         return dsk
 
     async def announce(self) -> None:
         """The SmartStart plug is powered up and asks to be included."""
         await self.ask("announce")
+
+    async def radio(self, node: int, rssi: int, repeaters: Sequence[int] = ()) -> None:
+        """From now on what is sent to `node` takes this way, and its answer is heard so loud."""
+        await self.ask("radio", node=node, rssi=rssi, repeaters=list(repeaters))
+
+    async def memory(self) -> bytes:
+        """What the stick remembers of its network."""
+        return base64.b64decode((await self.ask("memory"))["content"])
+
+    async def forget_memory(self) -> None:
+        """As if a stick that was never used were plugged in instead."""
+        await self.ask("memory", **{"as": "memory-new"})
 
     async def witness(self, after: int = 0) -> list[dict[str, Any]]:
         """Every command that reached a device by radio since entry `after`, with its time."""

@@ -1,9 +1,9 @@
 import pytest
 
-from edge.devices.zwave.codes import Dsk, QrText, read, read_pin
+from edge.devices.zwave.codes import Dsk, QrText, fault, read, read_pin
 from edge.errors import Refused
 
-QR = "90" + "0" * 60
+QR = "900158770131019553193205152378324693356347043282782800100409701792022000881000030017500515"
 DSK = "51525-35455-41424-34445-31323-33435-21222-32425"
 
 
@@ -22,6 +22,15 @@ def test_whole_key_of_a_label_is_taken_with_or_without_hyphens() -> None:
 def test_anything_else_is_refused_with_what_is_expected(typed: str) -> None:
     with pytest.raises(Refused, match="starts with 90"):
         read(typed)
+
+
+@pytest.mark.parametrize("place", [4, 9, 30, len(QR) - 1])
+def test_one_wrong_digit_is_noticed_before_the_stick_is_asked(place: int) -> None:
+    digit = (int(QR[place]) + 1) % 10
+    assert fault(f"{QR[:place]}{digit}{QR[place + 1 :]}") == "misread"
+    assert fault(QR) is None
+    assert fault(DSK) is None
+    assert fault("hello") == "unreadable"
 
 
 def test_pin_is_five_digits() -> None:
