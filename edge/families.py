@@ -107,11 +107,6 @@ class Families:
         self._built.pop(name, None)
         self._changed[name].set()
 
-    async def read_anew(self, name: str) -> None:
-        """Its settings were changed from outside: start the family over with them."""
-        self._built.pop(name, None)
-        self._changed[name].set()
-
     def _forget_secrets(self, name: str) -> None:
         for secret in self._credentials.names():
             if secret.startswith(f"{name}."):

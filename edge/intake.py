@@ -4,6 +4,7 @@ Owns the register of channels (kept across restarts, so that sensors stay fed fr
 buffered while a device is away), the latest believed value of each, and what was set aside.
 """
 
+import logging
 from collections import Counter, deque
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
@@ -16,6 +17,8 @@ from edge.documents import Documents
 from edge.energy_check import EnergyCheck
 from edge.model import BoxTime, Channel, Direction, Kind, Quantity, Reading
 from edge.plausibility import ChannelState, Judgement, Limits, Reason, judge
+
+log = logging.getLogger(__name__)
 
 CHANNELS_MAX = 4000  # a full Z-Wave network of 232 nodes with 16 values each; bounds the memory
 SET_ASIDE_MAX = 200  # of the latest ones shown; all are counted
@@ -80,7 +83,10 @@ class ReadingIntake:
     async def restore(self) -> None:
         """Know the channels of earlier runs again. Call before the families start."""
         kept = await self._settings.get(_DOCUMENT)
-        self.announce(_channel(entry) for entry in kept or [])
+        try:
+            self.announce([_channel(entry) for entry in kept or []])
+        except (TypeError, KeyError, ValueError):  # devices announce themselves anew
+            log.exception("the register of channels cannot be read")
         self._is_unsaved = False
 
     async def run(self) -> None:

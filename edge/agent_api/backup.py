@@ -2,9 +2,11 @@
 
 It holds the box's documents (pairing, mapping, families, names) and copies of the stick's memory.
 Secrets go in only under a passphrase, sealed with a key made from it. Who owns the box (claim,
-sessions) is never part of it: a backup opens no door.
+sessions, claim code) and what proves that it is this box (its certificate) are never part of it: a
+backup opens no door.
 """
 
+import asyncio
 import base64
 import hashlib
 import json
@@ -23,7 +25,8 @@ from edge.documents import Documents
 
 BACKUP_BYTES_MAX = 8 * 1024 * 1024  # a 500 series stick's memory is 256 KB; five copies at most
 DOCUMENTS_MAX = 200
-NEVER_KEPT = frozenset({"claim", "sessions", "lost"})
+NEVER_KEPT = frozenset({"claim", "sessions", "lost", "certificate"})
+SECRETS_NEVER_KEPT = frozenset({"claim.code", "tls.key"})
 _SCRYPT_N = 2**15  # 32 MiB once, when a person waits for it
 _ABOUT = b"edge-backup secrets 1"
 
@@ -61,6 +64,9 @@ async def take(
 ) -> bytes:
     """The file's content. `memories`: the stick's, by file name."""
     names = [name for name in await documents.names() if name not in NEVER_KEPT]
+    sealed = None
+    if passphrase:
+        sealed = await asyncio.to_thread(_seal, credentials, more_secrets, passphrase)
     return (
         Backup(
             format="edge-backup",
@@ -69,7 +75,7 @@ async def take(
             release=release,
             documents={name: await documents.get(name) for name in names},
             memories={name: base64.b64encode(raw).decode() for name, raw in memories.items()},
-            secrets=_seal(credentials, more_secrets, passphrase) if passphrase else None,
+            secrets=sealed,
         )
         .model_dump_json(indent=1)
         .encode()
@@ -77,11 +83,14 @@ async def take(
 
 
 def read(content: bytes) -> Backup:
-    """Raises NotAllowed where the content is no backup of ours."""
+    """Raises NotAllowed where the content is no backup of ours, or not a whole one."""
     try:
-        return Backup.model_validate_json(content)
-    except ValidationError:
+        found = Backup.model_validate_json(content)
+        for raw in found.memories.values():
+            base64.b64decode(raw, validate=True)
+    except (ValidationError, ValueError):
         raise NotAllowed("backup_unreadable", 422) from None
+    return found
 
 
 def open_secrets(backup: Backup, passphrase: str) -> dict[str, str]:
@@ -99,13 +108,14 @@ def open_secrets(backup: Backup, passphrase: str) -> dict[str, str]:
         found = json.loads(AESGCM(_key(passphrase, salt)).decrypt(nonce, content, _ABOUT))
     except (InvalidTag, ValueError):
         raise NotAllowed("passphrase_wrong", 403) from None
-    return {str(name): str(secret) for name, secret in found.items()}
+    return {str(n): str(secret) for n, secret in found.items() if n not in SECRETS_NEVER_KEPT}
 
 
 def _seal(credentials: Credentials, more: Mapping[str, str], passphrase: str) -> Sealed:
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-    secrets = {name: credentials.get(name) or "" for name in credentials.names()} | dict(more)
+    kept = [name for name in credentials.names() if name not in SECRETS_NEVER_KEPT]
+    secrets = {name: credentials.get(name) or "" for name in kept} | dict(more)
     salt, nonce = os.urandom(16), os.urandom(12)
     content = AESGCM(_key(passphrase, salt)).encrypt(nonce, json.dumps(secrets).encode(), _ABOUT)
     salt_text, nonce_text, content_text = (

@@ -73,7 +73,7 @@ class BackupDesk:
     async def bring_back(self, content: bytes, passphrase: str) -> RestoreAnswer:
         """Put everything where it was. Raises NotAllowed before anything was changed."""
         found = backup.read(content)
-        secrets = backup.open_secrets(found, passphrase)
+        secrets = await asyncio.to_thread(backup.open_secrets, found, passphrase)
         documents = {k: v for k, v in found.documents.items() if k not in backup.NEVER_KEPT}
         for name, value in documents.items():
             await self._settings.put(name, value)

@@ -37,7 +37,8 @@ type TakeIn = Callable[[], Awaitable[None]]
 
 
 class CareRoom:
-    """`take_in` lets the parts read the documents anew; `end` ends the agent, systemd starts it."""
+    """`take_in`: documents came from outside, and no part may write older ones over them; `end`
+    ends the agent, systemd starts it."""
 
     def __init__(
         self,
@@ -117,6 +118,7 @@ class CareRoom:
         found = await self._backups.bring_back(content, _passphrase(request))
         await self._take_in()
         await self._note("restore", "a backup was brought back", {})
+        self._end()  # who the box is and what it feeds is read at the start, by every part
         return answer(found)
 
     async def _reset(self, request: web.Request) -> web.Response:

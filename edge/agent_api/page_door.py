@@ -33,7 +33,6 @@ from edge.config import Config
 from edge.contract.attention import attention
 from edge.contract.page import Front, Standing
 from edge.credentials import Credentials
-from edge.devices import FAMILIES
 from edge.families import Families
 from edge.health import Health
 from edge.intake import ReadingIntake
@@ -173,12 +172,8 @@ class PageDoor:
         )
 
     async def _take_in(self) -> None:
-        """Documents were put there from outside: let every part read them anew."""
-        of = self._parts
-        await of.intake.restore()
-        await of.account.restore()
-        for name in FAMILIES:
-            await of.families.read_anew(name)
+        """Documents came from outside: the register is the one that is written when we end."""
+        await self._parts.intake.restore()
 
     async def _note(self, kind: str, text: str, detail: dict[str, str]) -> None:
         await self._parts.events.add(kind, text, dict(detail))

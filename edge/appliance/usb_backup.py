@@ -3,11 +3,15 @@
 The backup holds secrets only under the owner's passphrase, so it may lie on a drive.
 """
 
+import logging
 import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+
+log = logging.getLogger(__name__)
 
 LATEST = Path("/var/lib/edge/backup/latest")
 FOLDER = "flexbox-backup"
@@ -17,19 +21,37 @@ _FILE_SYSTEMS = ("vfat", "exfat", "ext4")
 
 
 def main() -> int:
-    place = Path("/run/edge-mount/usb")
+    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(message)s")
+    drives = usb_partitions(Path("/sys/class/block"))
+    return copy_to_first(drives, LATEST, Path("/run/edge-mount/usb"))
+
+
+def copy_to_first(drives: Sequence[Path], latest: Path, place: Path) -> int:
+    """Copy to the first drive that takes it, mounted at `place` meanwhile. 1 where drives are
+    plugged in and none took it; without a drive there is nothing to do."""
     place.mkdir(parents=True, exist_ok=True)
-    for device in usb_partitions(Path("/sys/class/block")):
-        for kind in _FILE_SYSTEMS:
-            command = ["mount", "-t", kind, "-o", "nosuid,nodev,noexec", str(device), str(place)]
-            if subprocess.run(command, check=False, timeout=_MOUNT_WITHIN_S).returncode == 0:
-                try:
-                    keep(LATEST, place / FOLDER)
-                    os.sync()
-                finally:
-                    subprocess.run(["umount", str(place)], check=True, timeout=_MOUNT_WITHIN_S)
-                return 0
-    return 0  # no drive: nothing to do
+    for drive in drives:
+        if not _mounted(drive, place):
+            continue
+        try:
+            keep(latest, place / FOLDER)
+            os.sync()
+        except OSError as problem:  # full, worn, or locked against writing: the next may do
+            log.warning("%s does not take the backup: %s", drive, problem)
+        else:
+            log.info("the backup was copied to %s", drive)
+            return 0
+        finally:
+            subprocess.run(["umount", str(place)], check=True, timeout=_MOUNT_WITHIN_S)
+    return 1 if drives else 0
+
+
+def _mounted(drive: Path, place: Path) -> bool:
+    for kind in _FILE_SYSTEMS:
+        command = ["mount", "-t", kind, "-o", "nosuid,nodev,noexec", str(drive), str(place)]
+        if subprocess.run(command, check=False, timeout=_MOUNT_WITHIN_S).returncode == 0:
+            return True
+    return False
 
 
 def usb_partitions(blocks: Path) -> list[Path]:

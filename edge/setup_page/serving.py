@@ -66,6 +66,7 @@ def _config(app: ASGIApp, certificate: ssl.SSLContext | None = None) -> uvicorn.
         app,
         access_log=False,  # addresses and paths of visitors are nobody's business
         server_header=False,
+        proxy_headers=False,  # nobody stands before us: who asks is whoever is connected
         date_header=True,
         lifespan="off",
         ws="none",

@@ -5,6 +5,7 @@ and Shipping ask server() and sensors() each round.
 """
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -13,7 +14,7 @@ from typing import Any
 from edge.clock import Clock
 from edge.credentials import Credentials
 from edge.documents import Documents
-from edge.errors import Refused
+from edge.errors import Malformed, Refused
 from edge.model import Channel, Device, Sensor
 from edge.uplink import pairing
 from edge.uplink.address import Address, Reach, parse_address
@@ -21,6 +22,8 @@ from edge.uplink.flexmeasures import FlexMeasures
 from edge.uplink.mapping import Feed, default_mapping, sensors_from_json, sensors_to_json
 from edge.uplink.pairing import Look, Pairing, SiteWish
 from edge.uplink.remote import RemoteSensor
+
+log = logging.getLogger(__name__)
 
 PASSWORD = "flexmeasures.password"  # noqa: S105 – the name it is kept under
 _PAIRING = "pairing"
@@ -86,9 +89,13 @@ class Account:
 
     async def restore(self) -> None:
         """Know the pairing and the mapping of earlier runs again."""
-        kept = await self._settings.get(_PAIRING)
-        self.paired = Paired(**kept) if kept else None
-        self._sensors = tuple(sensors_from_json(await self._settings.get(_MAPPING)))
+        try:
+            kept = await self._settings.get(_PAIRING)
+            self.paired = Paired(**kept) if kept else None
+            self._sensors = tuple(sensors_from_json(await self._settings.get(_MAPPING)))
+        except (TypeError, Malformed):  # put there by a damaged backup: the box starts all the same
+            log.exception("the pairing cannot be read; pair again")
+            self.paired, self._sensors = None, ()
 
     async def run(self) -> None:
         """Hold the client of the account for as long as it is paired; a part for keep_running."""

@@ -84,6 +84,8 @@ def parse_address(typed: str, reach: Reach) -> Address:
     literal = as_ip(host)
     if literal is not None and (reason := why_not(literal, reach)):
         raise AddressRefused(f"{host} {reason}", _kind(reason))
+    if literal is not None and not literal.is_loopback and is_own(literal):
+        raise AddressRefused(f"{host} is the box itself", "refused")  # no resolver will look
     if literal is None and host.rstrip(".").endswith("localhost") and not reach.loopback:
         raise AddressRefused(f"{host} is the box itself", "refused")
     path = parts.path.rstrip("/").removesuffix("/api").removesuffix("/login")

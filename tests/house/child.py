@@ -6,9 +6,10 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import Self
 
 ROOT = Path(__file__).parents[2]
 BUILD = ROOT / "build"
@@ -16,6 +17,7 @@ BUILD = ROOT / "build"
 _LIBC = ctypes.CDLL(None)
 _PR_SET_PDEATHSIG = 1
 STOP_PATIENCE_S = 5.0
+RESPAWN_PAUSE_S = 1.0  # RestartSec= of the box's agent
 
 
 def node_binary() -> Path:
@@ -44,6 +46,32 @@ async def stop(child: asyncio.subprocess.Process, how: int = signal.SIGTERM) -> 
     except TimeoutError:
         child.kill()
         await child.wait()
+
+
+class Resident:
+    """A child that is started again whenever it ends by itself, as systemd does on the box.
+
+    async with Resident(start) as resident: resident.process
+    """
+
+    def __init__(self, start: Callable[[], Awaitable[asyncio.subprocess.Process]]) -> None:
+        self._start = start
+
+    async def __aenter__(self) -> Self:
+        self.process = await self._start()
+        self._keeper = asyncio.create_task(self._keep_running())
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._keeper.cancel()
+        await asyncio.wait([self._keeper])
+        await stop(self.process)
+
+    async def _keep_running(self) -> None:
+        while True:
+            await self.process.wait()
+            await asyncio.sleep(RESPAWN_PAUSE_S)
+            self.process = await self._start()
 
 
 async def follow(stream: asyncio.StreamReader, take: Callable[[str], None]) -> None:

@@ -1,6 +1,6 @@
 """The box itself: password, backup, support bundle, reset, versions."""
 
-import json
+import asyncio
 from typing import Annotated
 
 from fastapi import APIRouter, File, Form, Request, UploadFile
@@ -11,6 +11,7 @@ from edge.contract import Status
 from edge.contract.appliance import WifiView
 from edge.contract.care import BackupRequest, ConfirmRequest, RestoreAnswer
 from edge.contract.page import Certificate, ChangePasswordRequest, FirstClaim, SessionAnswer
+from edge.errors import EdgeError
 from edge.setup_page.agent_link import SaysNo
 from edge.setup_page.view import SignedIn, TheView, drop_session, keep_session, see_other
 
@@ -35,6 +36,10 @@ _SYSTEMS = (
     ("Mac OS X", "macOS"),
     ("Linux", "Linux"),
 )
+
+NONE = SecretStr("")  # what an empty field means: a form's empty text counts as missing
+
+_LEAVES_WITHIN_S, _LOOK_EVERY_S = 15.0, 0.25
 
 type Password = Annotated[SecretStr, Form(max_length=1000)]
 
@@ -63,7 +68,7 @@ async def change_password(
 
 
 @router.post("/box/backup")
-async def take_backup(view: TheView, who: SignedIn, passphrase: Password) -> Response:
+async def take_backup(view: TheView, who: SignedIn, passphrase: Password = NONE) -> Response:
     """A file to keep; with a passphrase it holds the secrets too."""
     wanted = BackupRequest(passphrase=passphrase)
     return await _download(view, who, "/backup", wanted, "edge-backup.json", "application/json")
@@ -81,17 +86,13 @@ async def restore(
     view: TheView,
     who: SignedIn,
     backup: Annotated[UploadFile, File()],
-    passphrase: Password,
+    passphrase: Password = NONE,
 ) -> Response:
     content = await backup.read()
     try:
-        json.loads(content)
         found = await view.link.upload(
             "/restore", content, RestoreAnswer, who, passphrase.get_secret_value()
         )
-    except ValueError:
-        problem = SaysNo(422, "backup_unreadable")
-        return await _page(request, view, who, problem=problem, at="restore")
     except SaysNo as refused:
         if refused.status == 401:
             raise
@@ -108,10 +109,23 @@ async def reset(request: Request, view: TheView, who: SignedIn, password: Passwo
             raise
         refused = problem if isinstance(problem, SaysNo) else SaysNo(422, "password_wrong")
         return await _page(request, view, who, problem=refused, at="reset")
-    view.fronts.forget()
+    await _has_left(view)
     response = see_other("/claim")
     drop_session(response, request)
     return response
+
+
+async def _has_left(view: TheView) -> None:
+    """Wait until the agent ended, which still knows its owner until then: there would be a log-in
+    to show instead of the claim."""
+    for _ in range(int(_LEAVES_WITHIN_S / _LOOK_EVERY_S)):
+        view.fronts.forget()
+        try:
+            if not (await view.fronts.current()).claimed:
+                return
+        except EdgeError:
+            return
+        await asyncio.sleep(_LOOK_EVERY_S)
 
 
 async def _page(

@@ -63,6 +63,11 @@ class Scene:
     def settings_file(self) -> Path:
         return self._asked.state / "agent.toml"
 
+    @property
+    def box(self) -> Path:
+        """The box's own state, which a factory reset empties."""
+        return self._asked.state / "box"
+
     def _log(self, name: str) -> Path:
         return self._asked.state / f"{name}.log"
 
@@ -129,9 +134,10 @@ class Scene:
         self._say_where(url)
 
     async def _prefill(self, home: household.Household) -> None:
-        path = self._asked.state / "buffer.db"
+        path = self.box / "buffer.db"
         if path.exists() or self._asked.stick:
             return
+        self.box.mkdir(mode=0o700, exist_ok=True)
         now = datetime.now(UTC).replace(second=0, microsecond=0)
         self.prefilled = await yesterday.write(path, home, now - timedelta(days=1), now)
         self._screen.step(f"a day of {self.prefilled} readings, taken while the box was offline")
@@ -166,7 +172,7 @@ class Scene:
         self.settings_file.write_text(
             f"""\
 # Written by make run.
-state_dir = "{self._asked.state}"
+state_dir = "{self.box}"
 runtime_dir = "{self._runtime}"
 name = "{BOX_NAME}"
 release = "simulated house"
@@ -192,20 +198,22 @@ poll_every_s = 5
     @asynccontextmanager
     async def _child(self, name: str, *arguments: str) -> AsyncIterator[None]:
         with self._log(name).open("w") as log:
-            process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "edge", "--config", str(self.settings_file), *arguments),
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                cwd=REPOSITORY,
-                env=os.environ | {"PYTHONUNBUFFERED": "1"},
-                preexec_fn=child.die_with_parent,
-                start_new_session=True,  # a Ctrl-C is ours to handle
-            )
-            try:
+
+            async def start() -> asyncio.subprocess.Process:
+                return await asyncio.create_subprocess_exec(
+                    *(sys.executable, "-m", "edge", "--config", str(self.settings_file)),
+                    *arguments,
+                    stdin=asyncio.subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=log,
+                    cwd=REPOSITORY,
+                    env=os.environ | {"PYTHONUNBUFFERED": "1"},
+                    preexec_fn=child.die_with_parent,
+                    start_new_session=True,  # a Ctrl-C is ours to handle
+                )
+
+            async with child.Resident(start):
                 yield
-            finally:
-                await child.stop(process)
 
     async def _answers(self) -> None:
         async with _within(ANSWER_WITHIN, f"the box did not start; see {self._log('agent')}"):

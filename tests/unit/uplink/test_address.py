@@ -1,6 +1,8 @@
+import asyncio
 import socket
 from ipaddress import ip_address
 
+import aiohttp
 import pytest
 from aiohttp.abc import AbstractResolver, ResolveResult
 
@@ -132,3 +134,31 @@ def _own_addresses() -> list[str]:
 @pytest.mark.parametrize("public", ["93.184.215.14", "2606:2800:220:1::1", "::ffff:93.184.215.14"])
 def test_public_addresses_need_no_tick(public: str) -> None:
     assert why_not(ip_address(public), INTERNET) is None
+
+
+async def test_a_name_that_changes_its_mind_is_refused_at_the_connection() -> None:
+    """DNS rebinding: public when it is looked at, the box itself when it is called."""
+    knocked: list[object] = []
+
+    async def inside(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        knocked.append(writer.get_extra_info("peername"))
+        writer.close()
+
+    listening = await asyncio.start_server(inside, "127.0.0.1", 0)
+    port = listening.sockets[0].getsockname()[1]
+    turncoat = Names("93.184.215.14")
+    doorman = Doorman(INTERNET, turncoat)
+    assert await doorman.resolve("name.example")
+    turncoat.addresses = ("127.0.0.1",)
+    connector = aiohttp.TCPConnector(resolver=doorman, use_dns_cache=False)
+    async with aiohttp.ClientSession(connector=connector) as session:
+        with pytest.raises(AddressRefused, match="the box itself"):
+            await session.get(f"http://name.example:{port}/")
+    listening.close()
+    assert knocked == []
+
+
+def test_the_box_s_own_address_is_refused_as_a_number_too() -> None:
+    for own in _own_addresses():
+        with pytest.raises(AddressRefused, match="the box itself"):
+            parse_address(f"https://{own}", HOME)
