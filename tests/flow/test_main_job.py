@@ -7,10 +7,8 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from io import StringIO
 from pathlib import Path
 
@@ -25,14 +23,12 @@ from edge.contract.control import (
     CurtailRequest,
     DeviceRequest,
 )
-from tests.house import arrived, household, yesterday
+from tests.house import arrived
 from tests.house.child import ROOT
 from tests.house.flexmeasures.process import Account, FlexMeasuresServer
-from tests.house.replay import Replay
 from tests.house.run.scene import Scene
 from tests.house.run.screen import Screen
 from tests.house.run.wishes import wishes
-from tests.house.stick import Stick
 
 
 def variables(state: Path, **more: str) -> dict[str, str]:
@@ -114,17 +110,6 @@ def test_wish_that_cannot_be_is_one_line(tmp_path: Path, more: dict[str, str], s
     assert says in line
 
 
-@pytest.fixture
-def website() -> Iterator[str]:
-    """An address where somebody answers who is no FlexMeasures."""
-    with ThreadingHTTPServer(("127.0.0.1", 0), SimpleHTTPRequestHandler) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
-        thread.join()
-
-
 @pytest.mark.parametrize(
     ("who", "password", "says"),
     [
@@ -132,21 +117,18 @@ def website() -> Iterator[str]:
         ("owner", "not-the-password", "password"),
         ("plain", None, "make a site"),
         ("elsewhere", "irrelevant", "does not answer"),
-        ("website", "irrelevant", "is not FlexMeasures"),
     ],
 )
 def test_account_that_cannot_be_used_is_one_line_and_leaves_nothing(
     tmp_path: Path,
     flexmeasures_server: FlexMeasuresServer,
-    website: str,
     who: str,
     password: str | None,
     says: str,
 ) -> None:
     owner = flexmeasures_server.make_account()
     user = flexmeasures_server.make_user(owner) if who == "plain" else owner
-    elsewhere = {"elsewhere": "http://127.0.0.1:9", "website": website}
-    url = elsewhere.get(who, flexmeasures_server.url)
+    url = "http://127.0.0.1:9" if who == "elsewhere" else flexmeasures_server.url
     email = "nobody@house.example" if who == "nobody" else user.email
     line = failed_with_one_line(
         tmp_path / "state", password or user.password, FLEXMEASURES_URL=url, EMAIL=email
@@ -172,73 +154,6 @@ def failed_with_one_line(state: Path, typed: str, **more: str) -> str:
     assert not state.exists()
     assert left_running(state) == []
     return failed.stderr
-
-
-async def test_own_stick_and_own_account_in_one_run(
-    tmp_path: Path, flexmeasures_server: FlexMeasuresServer
-) -> None:
-    """STICK=… beside somebody's own FlexMeasures, the password typed at a terminal. The box read
-    for two hours before, so that there is something to accept without waiting for a slot."""
-    owner, state = flexmeasures_server.make_account(), tmp_path / "state"
-    now = arrived.on_the_grid(datetime.now(UTC))
-    state.mkdir()
-    await yesterday.write(state / "buffer.db", household.load(), now - timedelta(hours=2), now)
-    async with Stick(tmp_path / "stick") as stick:
-        await Replay(stick, household.load()).show()
-        out, errors, code = await asyncio.to_thread(
-            run_at_a_terminal,
-            owner.password,
-            variables(
-                state,
-                STICK=str(stick.path),
-                FLEXMEASURES_URL=flexmeasures_server.url,
-                EMAIL=owner.email,
-                RUN_FOR="20",
-            ),
-        )
-    assert code == 0, out + errors
-    assert f"Password of {owner.email}: " in errors
-    assert owner.password not in out + errors
-    assert "paired with FlexMeasures" in out
-    figures = json.loads(out.splitlines()[-1])
-    assert figures["slots_accepted"] >= 6 * 22
-    assert figures["slots_rejected"] == 0
-    found = await asyncio.to_thread(
-        arrived.held, flexmeasures_server.url, owner, now - timedelta(hours=3), now
-    )
-    differences = arrived.differences_w(found, before=now - timedelta(minutes=15))
-    assert len(differences) >= 6 * 20
-    assert {place: by_w for place, by_w in differences.items() if abs(by_w) > 1} == {}
-    assert left_running(state) == []
-
-
-def run_at_a_terminal(password: str, wished: dict[str, str]) -> tuple[str, str, int]:
-    """`make run` by a person who types the password when asked: what it said, and how it ended."""
-    ours, theirs = os.openpty()
-    try:
-        with subprocess.Popen(
-            [sys.executable, "-m", "tests.house.run"],
-            cwd=ROOT,
-            env=os.environ | wished,
-            stdin=theirs,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            start_new_session=True,
-            text=True,
-        ) as running:
-            assert running.stderr is not None
-            prompt = ""
-            while not prompt.endswith(": ") and (letter := running.stderr.read(1)):
-                prompt += letter  # what is typed before it is thrown away
-            os.write(ours, password.encode() + b"\n")
-            try:
-                out, errors = running.communicate(timeout=180)
-            finally:
-                running.terminate()
-    finally:
-        os.close(ours)
-        os.close(theirs)
-    return out, prompt + errors, running.returncode
 
 
 async def test_household_arrives_to_the_watt(

@@ -1,6 +1,7 @@
 """The real agent, opened but not running, behind its real door for the page."""
 
 import asyncio
+import re
 import threading
 from pathlib import Path
 
@@ -43,10 +44,20 @@ class RealDoor:
     def socket(self) -> Path:
         return self._config.page_socket
 
-    def ask(self, method: str, path: str, body: bytes) -> tuple[int, str]:
+    def routes(self) -> set[tuple[str, str]]:
+        """Every method and path behind the page's socket."""
+        return {
+            (route.method, re.sub(r"[{}]", "", route.resource.canonical))
+            for route in self._routes
+            if route.method != "HEAD" and route.resource is not None
+        }
+
+    def ask(
+        self, method: str, path: str, body: bytes, *, session: str | None = None
+    ) -> tuple[int, str]:
         """The status, and what a refusal says."""
         link = AgentLink(self._config.page_socket)
-        caller = Caller(self._session, "192.0.2.1", "a test")
+        caller = Caller(self._session if session is None else session, "192.0.2.1", "a test")
 
         async def ask() -> tuple[int, str]:
             try:
@@ -62,7 +73,9 @@ class RealDoor:
         self._stop = asyncio.Event()
         agent = await Agent.open(self._config, lambda: None)
         socket = self._config.page_socket
-        door = await serve(socket, agent.page.application(), mode=0o600)
+        application = agent.page.application()
+        self._routes = list(application.router.routes())
+        door = await serve(socket, application, mode=0o600)
         self._session = await agent.page.access.claim(PASSWORD, "", Visitor("192.0.2.1"))
         self._ready.set()
         await self._stop.wait()

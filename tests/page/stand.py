@@ -31,7 +31,7 @@ type Rooms = Iterable[Sequence[web.RouteDef]]
 class Stand:
     """A box with a page on `url`. Enter as a context manager."""
 
-    def __init__(self, *, code: str | None = None, rooms: Rooms = ()) -> None:
+    def __init__(self, *, code: str | None = None, rooms: Rooms = (), hash_cost: int = 2) -> None:
         self.clock = FakeClock()
         self.documents = PaperNotebook()
         self.events: list[tuple[str, str, dict[str, str]]] = []
@@ -39,6 +39,7 @@ class Stand:
         self.hosts = ["127.0.0.1", "localhost", "edge.local"]
         self._code = code
         self._rooms = rooms
+        self._hash_cost = hash_cost  # of passwords; the box's own takes a fifth of a second
         self._ready = threading.Event()
 
     def __enter__(self) -> "Stand":
@@ -93,7 +94,7 @@ class Stand:
             self._note,
             marker=folder / "claimed",
             code=self._code,
-            hash_cost=2,
+            hash_cost=self._hash_cost,
         )
         entrance = Entrance(self.access, self.front, self._standing)
         self.agent = folder / "page.sock"

@@ -1,64 +1,23 @@
 """From a new box to the first accepted reading, on a phone, before the whole house."""
 
 import time
-from collections.abc import Iterator
 
-import pytest
-from playwright.sync_api import BrowserContext, Page, expect
+from playwright.sync_api import BrowserContext, expect
 
 from tests.house.flexmeasures import FlexMeasuresServer
 from tests.house.stick import PLUGS
-from tests.page.browser import DESK, PHONE, Watched, browser, watched
+from tests.page.browser import watched
+from tests.page.settled import calm, go_on, looked_at, owner_of, pin_of
 from tests.page.whole_house import WholeHouse
 
-PASSWORD = "CANARY-box-password"
 NEW_PLUG = 20
 ACCEPTED_WITHIN_MS = 90_000
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[FlexMeasuresServer]:
-    with FlexMeasuresServer() as started:
-        yield started
-
-
-@pytest.fixture(scope="module")
-def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WholeHouse]:
-    with WholeHouse(tmp_path_factory.mktemp("h")) as started:
-        yield started
-
-
-@pytest.fixture(scope="module")
-def context(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BrowserContext]:
-    with browser(tmp_path_factory.mktemp("profile")) as opened:
-        yield opened
-
-
-def go_on(page: Page) -> None:
-    page.locator("main form button[type=submit]").first.click()
-
-
-def looked_at(seen: Watched) -> None:
-    """A screen is sound on a phone and on a desk, by day and by night."""
-    page = seen.page
-    for size in (DESK, PHONE):
-        page.set_viewport_size(size)  # type: ignore[arg-type]
-        assert not seen.overflows(), f"{page.url} is too wide at {size['width']}"
-    for scheme in ("dark", "light"):
-        page.emulate_media(color_scheme=scheme, reduced_motion="reduce")  # type: ignore[arg-type]
-        assert seen.axe() == []
-
-
-def pin_of(house: WholeHouse) -> str:
-    """What stands on the label of the device that joins."""
-    joining = [e for e in house.do(house.stick.witness) if e["event"] == "joining"]
-    return str(joining[-1]["dsk"])[:5]
 
 
 def test_from_a_new_box_to_the_first_accepted_reading(
     house: WholeHouse, server: FlexMeasuresServer, context: BrowserContext
 ) -> None:
-    owner = server.make_account()
+    owner = owner_of(house, server)
     seen = watched(context)
     page = seen.page
 
@@ -66,7 +25,7 @@ def test_from_a_new_box_to_the_first_accepted_reading(
     page.goto(house.url)
     expect(page).to_have_url(f"{house.url}/claim")
     looked_at(seen)
-    page.fill("#password", PASSWORD)
+    page.fill("#password", house.password)
     go_on(page)
     expect(page).to_have_url(f"{house.url}/flexmeasures")
 
@@ -103,6 +62,7 @@ def test_from_a_new_box_to_the_first_accepted_reading(
     # Meters: the stick was found by itself; add a plug with its PIN
     expect(page.locator("ul.devices li")).to_have_count(3)
     looked_at(seen)
+    calm(house)
     house.do(lambda: house.stick.pend(NEW_PLUG, secure=True))
     page.get_by_role("button", name="Add a Z-Wave device").click()
     looked_at(seen)
@@ -201,16 +161,3 @@ def test_nobody_answers_and_the_person_stops(house: WholeHouse, context: Browser
     expect(page.locator(".press")).to_be_visible(timeout=20_000)
     page.get_by_role("button", name="Stop").click()
     expect(page.locator(".notice.bad")).to_contain_text("Stopped", timeout=20_000)
-
-
-def test_no_secret_lies_anywhere_in_the_open(house: WholeHouse) -> None:
-    """State, logs and journal of the whole session, searched for every password that was typed."""
-    time.sleep(1.5)  # the last commit
-    secrets = house.state / "credentials.json"
-    found = [
-        path.name
-        for path in house.folder.rglob("*")
-        if path.is_file() and path != secrets and not path.name.startswith("credentials")
-        if b"CANARY" in path.read_bytes()
-    ]
-    assert found == []

@@ -9,6 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
+from edge.agent_api.entrance import OPEN_TO_ALL
 from edge.contract.care import BackupRequest, ConfirmRequest
 from edge.contract.control import ControlRequest, HandRequest
 from edge.contract.page import ChangePasswordRequest, ClaimRequest, LogInRequest
@@ -126,6 +127,15 @@ def test_a_refused_message_is_not_repeated(method: str, path: str, door: RealDoo
     status, said = door.ask(method, path, json.dumps(wrong).encode())
     assert status == 422
     assert "CANARY" not in said
+
+
+def test_every_route_of_the_door_but_the_few_open_ones_needs_a_session(door: RealDoor) -> None:
+    """The page is trusted with nothing: what it forgot to ask for, the agent refuses."""
+    routes = door.routes()
+    assert routes >= OPEN_TO_ALL | {("POST", "/reset"), ("GET", "/network"), ("POST", "/backup")}
+    for method, path in sorted(routes - OPEN_TO_ALL):
+        told = {door.ask(method, path, b"{}", session=made_up)[0] for made_up in ("", "made-up")}
+        assert told == {401}, (method, path)
 
 
 def test_a_file_that_is_no_backup_is_refused(door: RealDoor) -> None:

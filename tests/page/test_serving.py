@@ -1,5 +1,6 @@
 """The page as its own process: started by a request, gone when nobody asks, light meanwhile."""
 
+import http.client
 import os
 import signal
 import socket
@@ -9,8 +10,10 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import urlencode
 
-from tests.page.stand import Stand
+from tests.page.stand import PASSWORD, Stand
+from tests.page.visitor import Visitor
 
 ANSWERS_WITHIN_S = 20.0
 
@@ -87,3 +90,35 @@ def test_the_page_imports_no_store_and_no_secrets(stand: Stand) -> None:
         loaded = Path(f"/proc/{process.pid}/maps").read_text()
     for library in ("sqlite3", "_cffi_backend", "aiohttp"):
         assert library not in loaded
+
+
+def log_in(port: int, password: str) -> int:
+    """The status that answers a log-in."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=ANSWERS_WITHIN_S)
+    headers = {
+        "host": "edge.local",
+        "origin": "http://edge.local",
+        "content-type": "application/x-www-form-urlencoded",
+    }
+    connection.request("POST", "/log-in", urlencode({"password": password}), headers)
+    status = connection.getresponse().status
+    connection.close()
+    return status
+
+
+def test_tries_and_sessions_outlive_the_sleep_of_the_page(claimed: Stand) -> None:
+    """They are the agent's: a guesser who waits until the page has left gains nothing."""
+    owner = Visitor(claimed, "127.0.0.2")
+    owner.log_in()
+    with started(claimed, "--idle-s", "1") as (process, port):
+        first_answer(port)
+        assert [log_in(port, f"a wrong guess {i}") for i in range(5)] == [403] * 5
+        assert process.wait(15) == 0
+    with started(claimed) as (_, port):
+        first_answer(port)
+        assert log_in(port, PASSWORD) == 429
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=ANSWERS_WITHIN_S)
+        cookie = f"edge={owner.cookies['edge']}"
+        connection.request("GET", "/session", headers={"host": "edge.local", "cookie": cookie})
+        assert connection.getresponse().status != 401
+        connection.close()

@@ -18,8 +18,10 @@ class Answer:
 class Visitor:
     """Asks the page of `stand` as a browser at http://edge.local would."""
 
-    def __init__(self, stand: Stand) -> None:
+    def __init__(self, stand: Stand, address: str = "127.0.0.1") -> None:
+        """`address`: from where it comes; all of 127.0.0.0/8 is this machine."""
         self._port = stand.port
+        self._address = address
         self.cookies: dict[str, str] = {}
 
     def get(self, path: str, **headers: str) -> Answer:
@@ -35,7 +37,9 @@ class Visitor:
         }
         if self.cookies:
             sent["cookie"] = "; ".join(f"{name}={value}" for name, value in self.cookies.items())
-        connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=20)
+        connection = http.client.HTTPConnection(
+            "127.0.0.1", self._port, timeout=20, source_address=(self._address, 0)
+        )
         try:
             connection.request(method, path, body, {k: v for k, v in sent.items() if v})
             response = connection.getresponse()

@@ -6,6 +6,7 @@ not claimed and not paired: that is what the tests do.
 
 import asyncio
 import os
+import signal
 import socket
 import sys
 import threading
@@ -17,7 +18,11 @@ from pathlib import Path
 
 import aiohttp
 
+from edge.cli.door import ask
+from edge.contract import Status
+from edge.errors import EdgeError
 from tests.house import child, household, yesterday
+from tests.house.flexmeasures import Account
 from tests.house.run.wishes import OWN_DATA, REPOSITORY
 from tests.house.stick import Stick
 from tests.house.zwave_server import ZwaveServer
@@ -39,6 +44,7 @@ commit_every_s = 1
 
 [zwave]
 server_url = "{driver}"
+report_presets = {presets}
 
 [flexmeasures]
 allow_loopback = true
@@ -52,8 +58,8 @@ class WholeHouse:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.page_pid = 0
-        self.agent_pid = 0
+        self.password = "CANARY-box-password"  # what the tests claim it with, and change
+        self.owner: Account | None = None
         self._ready = threading.Event()
         self._problem: BaseException | None = None
 
@@ -81,6 +87,58 @@ class WholeHouse:
     def state(self) -> Path:
         return self.folder / "state"
 
+    @property
+    def own_socket(self) -> Path:
+        """The agent's door for the command line."""
+        return self.folder / "run" / "agent.sock"
+
+    def write_settings(self, *, presets: bool = False) -> None:
+        """What the agent reads at its next start.
+
+        Without `presets` nothing is written to meters by itself: what the driver asks a meter to
+        make sure of such writes, the mock does not stand while a device joins securely.
+        """
+        text = SETTINGS.format(
+            state=self.state,
+            runtime=self.folder / "run",
+            window=time.clock_gettime(time.CLOCK_BOOTTIME) + 3600,
+            driver=self.driver.url,
+            presets=str(presets).lower(),
+        )
+        (self.folder / "agent.toml").write_text(text)
+
+    def restart_agent(self) -> None:
+        """As after an update: systemd starts it again, the page stays."""
+        ended = self._agent.process
+        ended.send_signal(signal.SIGTERM)
+        self.until(lambda: self._agent.process is not ended)
+        self.agent_answers()
+
+    def agent_answers(self) -> None:
+        """Wait until it knows the stick's devices again."""
+        self.until(self._hears_the_stick)
+
+    def _hears_the_stick(self) -> bool:
+        try:
+            status = ask(self.own_socket, "GET", "/status", Status)
+        except EdgeError:
+            return False
+        return any(device.state == "alive" for device in status.devices)
+
+    def restart_page(self) -> None:
+        """The page was idle, left, and comes back with the next request."""
+        ended = self._page.process
+        ended.send_signal(signal.SIGTERM)
+        self.until(lambda: self._page.process is not ended)
+        self.do(self._page_answers)
+
+    def until(self, true: Callable[[], bool], within_s: float = 30) -> None:
+        """Wait until something is true."""
+        until_s = time.monotonic() + within_s
+        while not true():
+            assert time.monotonic() < until_s, "waited in vain"
+            time.sleep(0.1)
+
     def _live(self) -> None:
         try:
             asyncio.run(self._run())
@@ -99,45 +157,42 @@ class WholeHouse:
         path = self.state / "buffer.db"
         await yesterday.write(path, home, now - timedelta(hours=3), now)
         async with AsyncExitStack() as stack:
-            driver = ZwaveServer(self.folder / "stick", self.folder / "driver")
+            driver = ZwaveServer(self.folder / "stick", self.folder / "driver", respawn=True)
             self.stick = await stack.enter_async_context(Stick(self.folder / "stick", driver.keys))
-            await stack.enter_async_context(driver)
+            self.driver = await stack.enter_async_context(driver)
             settings = self.folder / "agent.toml"
-            settings.write_text(
-                SETTINGS.format(
-                    state=self.state,
-                    runtime=runtime,
-                    window=time.clock_gettime(time.CLOCK_BOOTTIME) + 3600,
-                    driver=driver.url,
-                )
-            )
-            self.agent_pid = await self._child(stack, settings, "agent")
+            self.write_settings()
+            self._agent = await self._child(stack, settings, "agent")
             port = _free_port()
             self.url = f"http://127.0.0.1:{port}"
-            self.page_pid = await self._child(stack, settings, "setup-page", "--port", str(port))
+            self._page = await self._child(stack, settings, "setup-page", "--port", str(port))
             await self._page_answers()
             self._ready.set()
             await self._stop.wait()
 
-    async def _child(self, stack: AsyncExitStack, settings: Path, *arguments: str) -> int:
-        log = stack.enter_context((self.folder / f"{arguments[0]}.log").open("w"))
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "edge", "--config", str(settings), *arguments),
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            cwd=REPOSITORY,
-            env=os.environ | {"PYTHONUNBUFFERED": "1"},
-            preexec_fn=child.die_with_parent,
-        )
-        stack.push_async_callback(child.stop, process)
-        return process.pid
+    async def _child(
+        self, stack: AsyncExitStack, settings: Path, *arguments: str
+    ) -> child.Resident:
+        log = stack.enter_context((self.folder / f"{arguments[0]}.log").open("a"))
+
+        async def start() -> asyncio.subprocess.Process:
+            return await asyncio.create_subprocess_exec(
+                *(sys.executable, "-m", "edge", "--config", str(settings), *arguments),
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                cwd=REPOSITORY,
+                env=os.environ | {"PYTHONUNBUFFERED": "1"},
+                preexec_fn=child.die_with_parent,
+            )
+
+        return await stack.enter_async_context(child.Resident(start))
 
     async def _page_answers(self) -> None:
         async with asyncio.timeout(30), aiohttp.ClientSession() as session:
             while True:
                 with suppress(aiohttp.ClientError):
-                    async with session.get(f"{self.url}/claim") as answer:
+                    async with session.get(f"{self.url}/log-in") as answer:
                         if answer.status == 200:
                             return
                 await asyncio.sleep(0.1)
