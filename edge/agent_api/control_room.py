@@ -8,7 +8,7 @@ from aiohttp import web
 from edge.agent_api.door import answer, asked
 from edge.agent_api.names import display_names
 from edge.clock import Clock, own_zone
-from edge.contract import ControlStatus, Done, SteeredStatus
+from edge.contract import ControlStatus, Done, SteeredStatus, SwitchedStatus
 from edge.contract.control import (
     CommandView,
     ControlHistory,
@@ -40,6 +40,7 @@ from edge.uplink.flexibility import OwnTriggers
 from edge.uplink.schedules import Schedules, power_sensor
 
 _HISTORY_SHOWN = 50
+_SWITCHED_SHOWN = 5  # in edge status
 _PLAN_STEP = timedelta(minutes=5)
 _PLAN_AHEAD = timedelta(hours=24)
 _MINUTE = timedelta(minutes=1)
@@ -85,13 +86,14 @@ class ControlRoom:
             web.delete("/control/schedules", self._no_trigger),
         ]
 
-    def status(self) -> ControlStatus:
+    async def status(self) -> ControlStatus:
         """What `edge status` shows."""
         return ControlStatus(
-            devices=[_steered(each) for each in self._steering.steered()],
+            devices=[self._steered(each) for each in self._steering.steered()],
             flexmeasures_silent_s=self._steering.silent_for().total_seconds(),
             lease_s=self._steering.lease.total_seconds(),
             notes=list(self._schedules.notes.values()),
+            switched=await self._switched(),
         )
 
     async def _show(self, _: web.Request) -> web.Response:
@@ -187,6 +189,23 @@ class ControlRoom:
         await self._schedules.trigger_by_itself(None)
         return answer(Done(text="the box asks for no schedules"))
 
+    async def _switched(self) -> list[SwitchedStatus]:
+        try:
+            commands = await self._carry_out.history(_SWITCHED_SHOWN)
+        except NotKept:
+            return []  # `alarms` says that the card takes nothing
+        return [
+            SwitchedStatus(
+                key=command.device_key,
+                name=self._name(command.device_key),
+                by=command.origin,
+                at=command.issued_at,
+                until=command.closed_at or command.away_until,
+                outcome=_outcome(command),
+            )
+            for command in commands
+        ]
+
     # --- inside -----------------------------------------------------------------------------------
 
     def _key(self, wanted: str) -> str:
@@ -194,18 +213,21 @@ class ControlRoom:
         keys = {device.key for device in self._families.devices()} | set(self._steering.devices())
         if wanted in keys:
             return wanted
-        named = [d.key for d in self._families.devices() if d.name.lower() == wanted.lower()]
+        devices, wished = self._families.devices(), wanted.lower()
+        shown = [key for key, name in display_names(devices).items() if name.lower() == wished]
+        named = shown or [device.key for device in devices if device.name.lower() == wished]
         if len(named) == 1:
             return named[0]
         if named:
-            raise Refused(f"{len(named)} devices are called {wanted}; use a key as shown by status")
+            names = ", ".join(self._name(key) for key in named)
+            raise Refused(f"{len(named)} devices are called {wanted}: say which of {names}")
         raise Refused(f"there is no device {wanted}; `edge status` lists them")
 
     def _name(self, key: str) -> str:
         return display_names(self._families.devices()).get(key, key)
 
     def _controlled(self, key: str, found: Device | None, each: Steered | None) -> ControlledDevice:
-        status = _steered(each) if each else None
+        status = self._steered(each) if each else None
         device = each.device if each else Controllable(key, _UNUSED_NOMINAL_W)
         if each is None and found is not None and found.own_timers:
             device = Controllable(key, _UNUSED_NOMINAL_W, own_timers=found.own_timers)
@@ -265,6 +287,28 @@ class ControlRoom:
             for moment in _steps(slot.start, slot.start + slot.event_resolution)
         }
 
+    def _steered(self, each: Steered) -> SteeredStatus:
+        decision, command = each.decision, each.command
+        changed_at, next_decision = each.next_change or (None, None)
+        return SteeredStatus(
+            key=each.device.device_key,
+            name=self._name(each.device.device_key),
+            state=_STATES[command.stage] if command else "normal",  # type: ignore[arg-type]
+            normal_on=each.device.normal_on,
+            by=command.origin if command else decision.origin,
+            why=decision.why,
+            why_text=WHY[decision.why].format(origin=f"the {decision.origin}"),
+            until=command.away_until if command else None,
+            next_at=changed_at,
+            next_away=None if next_decision is None else next_decision.away_until is not None,
+            next_by=None if next_decision is None else next_decision.origin,
+            hand_until=each.hand.until if each.hand else None,
+            hand_at_device=bool(each.hand and each.hand.at_device),
+            is_box_timed=each.device.is_box_timed,
+            away_longest_minutes=each.device.away_max / _MINUTE,
+            trouble=each.trouble,
+        )
+
     def _command(self, command: Command) -> CommandView:
         return CommandView(
             device=command.device_key,
@@ -277,27 +321,9 @@ class ControlRoom:
         )
 
 
-def _steered(each: Steered) -> SteeredStatus:
-    decision, command = each.decision, each.command
-    changed_at, next_decision = each.next_change or (None, None)
-    return SteeredStatus(
-        key=each.device.device_key,
-        name=each.name,
-        state=_STATES[command.stage] if command else "normal",  # type: ignore[arg-type]
-        normal_on=each.device.normal_on,
-        by=command.origin if command else decision.origin,
-        why=decision.why,
-        why_text=WHY[decision.why].format(origin=f"the {decision.origin}"),
-        until=command.away_until if command else None,
-        next_at=changed_at,
-        next_away=None if next_decision is None else next_decision.away_until is not None,
-        next_by=None if next_decision is None else next_decision.origin,
-        hand_until=each.hand.until if each.hand else None,
-        hand_at_device=bool(each.hand and each.hand.at_device),
-        is_box_timed=each.device.is_box_timed,
-        away_longest_minutes=each.device.away_max / _MINUTE,
-        trouble=each.trouble,
-    )
+def _outcome(command: Command) -> str:
+    said = command.outcome or str(command.stage)
+    return WHY[said].format(origin=f"the {command.origin}") if said in WHY else said
 
 
 def _next_off(status: SteeredStatus) -> bool | None:

@@ -1,6 +1,6 @@
 """Gathers what every part knows into one Status."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from edge import __version__
 from edge.clock import Clock
@@ -51,7 +51,7 @@ class StatusDesk:
         account: Account,
         shipping: Shipping,
         stick_watch: StickWatch,
-        control: Callable[[], ControlStatus],
+        control: Callable[[], Awaitable[ControlStatus]],
     ) -> None:
         self._config = config
         self._clock = clock
@@ -119,7 +119,7 @@ class StatusDesk:
                 for row in await self._outbox.rejected(_REJECTED_SHOWN)
             ],
             counts=dict(self._health.counts) | self._zwave_counts(),
-            control=self._control(),
+            control=await self._control(),
         )
 
     def _alarms(self) -> dict[str, str]:

@@ -118,14 +118,22 @@ def _control(status: Status) -> Iterator[str]:
         yield f"control       {each.name}: {_state(each)}{by}{until} ({each.why_text})"
         if each.next_at:
             then = "leaves its normal state" if each.next_away else "comes back"
-            yield f"              next: {then} at {each.next_at:%Y-%m-%d %H:%M}"
+            whose = f" by {each.next_by}" if each.next_by and each.next_away else ""
+            yield f"              next: {then}{whose} at {each.next_at:%Y-%m-%d %H:%M}"
         if each.hand_until:
-            yield f"              a hand's wish counts until {each.hand_until:%H:%M:%S}"
+            left = _span((each.hand_until - status.clock.wall).total_seconds())
+            where = "the hand at the device" if each.hand_at_device else "a hand's wish"
+            yield f"              {where} counts {left} more, until {each.hand_until:%H:%M:%S}"
         if each.trouble:
             yield f"              {each.trouble}"
+    silent, lease = _span(control.flexmeasures_silent_s), _span(control.lease_s)
     if control.flexmeasures_silent_s > control.lease_s:
-        silent = _span(control.flexmeasures_silent_s)
         yield f"              FlexMeasures was silent for {silent}: no plan counts any more"
+    elif status.flexmeasures.paired:
+        yield f"              FlexMeasures was heard {silent} ago; plans count {lease} after that"
+    for act in control.switched:
+        span = f"{act.at:%Y-%m-%d %H:%M:%S} to {act.until:%H:%M:%S}"
+        yield f"switched      {act.name} by {act.by}, {span}: {act.outcome}"
     yield from (f"              {note}" for note in control.notes)
 
 

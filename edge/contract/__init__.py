@@ -7,7 +7,7 @@ measures stands in its name. A message never holds a secret on its way out of th
 from datetime import datetime
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 
 class Message(BaseModel):
@@ -146,10 +146,24 @@ class SteeredStatus(Message):
     trouble: str
 
 
+class SwitchedStatus(Message):
+    """One act of late: by whose wish, from when to when (`until` is what was planned while it is
+    away), and in words what came of it."""
+
+    key: str
+    name: str
+    by: str
+    at: datetime
+    until: datetime
+    outcome: str
+
+
 class ControlStatus(Message):
-    """`flexmeasures_silent_s` against `lease_s`: where it is longer, plans count no more."""
+    """`flexmeasures_silent_s` against `lease_s`: where it is longer, plans count no more.
+    `switched`: the newest acts, the newest first."""
 
     devices: list[SteeredStatus]
+    switched: list[SwitchedStatus] = Field(default_factory=list)
     flexmeasures_silent_s: float
     lease_s: float
     notes: list[str]

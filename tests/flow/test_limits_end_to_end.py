@@ -133,6 +133,8 @@ async def test_zero_limit_reaches_smappee_and_home_assistant_and_both_come_back(
     assert now.until is not None
     left = now.until - datetime.now(UTC)
     assert 27 * MINUTE < left < 30 * MINUTE
+    held_back = house.agent.socket.parent / "curtailing"
+    await until(held_back.exists, SEEN_WITHIN_S)  # updates and reboots wait for that
 
     # A whole minute for Home Assistant: there the box is the timer.
     begins = (datetime.now(UTC) + MINUTE + timedelta(seconds=10)).replace(second=0, microsecond=0)
@@ -151,6 +153,10 @@ async def test_zero_limit_reaches_smappee_and_home_assistant_and_both_come_back(
     await house.agent.until(lambda s: _state(s.control, boiler) == "normal")
     assert cloud.is_on(1)
     assert len(cloud.asked("/actuator/1/off")) == 1
+    await until(lambda: not held_back.exists(), SEEN_WITHIN_S)
+    said = (await house.agent.says("status")).stdout
+    assert "switched      Boiler (smappee) by limit" in said
+    assert "switched      Boiler (homeassistant) by limit" in said
 
 
 def _state(control: Any, key: str) -> str:

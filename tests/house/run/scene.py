@@ -91,8 +91,12 @@ class Scene:
 
     async def watch(self, until: asyncio.Event) -> Status:
         """Show the live line until the person or the time has had enough; the last status."""
+        away: dict[str, bool] = {}
         while not until.is_set():
-            self._screen.live(_line(await self.status()))
+            status = await self.status()
+            for change in _changes(status, away):
+                self._screen.step(change)
+            self._screen.live(_line(status))
             try:
                 async with asyncio.timeout(1):
                     await until.wait()
@@ -301,6 +305,16 @@ def _line(status: Status) -> str:
         + (f"   {server.last_error}" if server.last_error else "")
         + "".join(f"   {each}" for each in _switched(status))
     )
+
+
+def _changes(status: Status, away: dict[str, bool]) -> Iterator[str]:
+    """Who left its normal state or came back since `away` was last brought up to date."""
+    for each in status.control.devices if status.control else ():
+        is_away = each.state in ("away", "returning")
+        if is_away is not away.get(each.key, False):
+            until = f" by {each.by}, until {each.until:%H:%M:%S} UTC" if each.until else ""
+            yield f"{each.name} was switched off{until}" if is_away else f"{each.name} is back"
+        away[each.key] = is_away
 
 
 def _switched(status: Status) -> Iterator[str]:

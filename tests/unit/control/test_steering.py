@@ -11,6 +11,7 @@ from edge.control.plan_book import LEASE
 from edge.control.steering import HAND_AT_DEVICE_HOLDS, LOOK_MAX, Steering
 from edge.errors import ConfigFault, Refused
 from edge.model import Interval, Origin, Plan
+from edge.signs import Signs
 from tests.unit.control.box import BOILER, KEY, MINUTE, SECOND, Box
 
 
@@ -308,6 +309,40 @@ async def test_evcc_29705_a_zero_limit_that_is_renewed_holds_longer_than_the_lea
     steered.plan(Origin.LIMIT, 0, timedelta(0), timedelta(hours=5))
     await steered.pass_time(LEASE + timedelta(hours=1), heard=True)
     assert not steered.relay.on
+
+
+async def test_update_is_held_back_until_the_device_was_seen_back(
+    steered: SteeredBox, folder: Path
+) -> None:
+    """As agent.py joins them: the sign that edge/appliance/update.py and reboots wait for."""
+
+    async def is_claimed() -> bool:
+        return True
+
+    def signs() -> Signs:
+        away = steered.steering.anything_away
+        return Signs(folder, steered.clock, steered.health, is_claimed, lambda: None, away)
+
+    async def is_held_back() -> bool:
+        await agents.show()
+        return (folder / "curtailing").exists()
+
+    agents = signs()
+
+    assert not await is_held_back()
+    steered.plan(Origin.LIMIT, 0, timedelta(0), 10 * MINUTE)
+    await steered.pass_time(MINUTE)
+    assert await is_held_back()
+    await steered.restart()
+    agents = signs()
+    assert await is_held_back()
+    steered.relay.is_reachable = False
+    await steered.pass_time(30 * MINUTE, heard=False)
+    assert await is_held_back()
+    steered.relay.is_reachable = True
+    await steered.pass_time(2 * MINUTE, heard=False)
+    assert steered.relay.on
+    assert not await is_held_back()
 
 
 # --- the lease ------------------------------------------------------------------------------------
