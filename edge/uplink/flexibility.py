@@ -16,7 +16,7 @@ W_PER_KW = 1000
 # More than consumption is worth to the household anywhere: running above the baseline costs that.
 _ABOVE_BASELINE_PER_KWH = 1.0
 _COMFORT = "comfort of the box's devices"
-_WORDS = {  # what FlexMeasures' schedulers raise, and what a person can do about it
+WORDS_OF_SCHEDULERS = {  # what FlexMeasures' schedulers raise, and what a person can do about it
     "InfeasibleProblem": "no schedule fulfils everything that is asked of this site; its host must"
     " loosen a limit in the flex-context or a flex-model",
     "UnknownPrices": "it does not know the prices of the hours ahead; load them into the price"
@@ -104,7 +104,7 @@ def flex_context(
 
 def why_no_schedule(said: str) -> str:
     """Why there is no schedule, in words; what FlexMeasures itself said comes along."""
-    known = next((words for sign, words in _WORDS.items() if sign in said), "")
+    known = next((words for sign, words in WORDS_OF_SCHEDULERS.items() if sign in said), "")
     return "FlexMeasures makes no schedule: " + (f"{known} ({said})" if known else said)
 
 

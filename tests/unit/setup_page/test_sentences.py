@@ -9,6 +9,7 @@ from edge.control.decide import WHY
 from edge.plausibility import Reason
 from edge.setup_page import sentences
 from edge.setup_page.languages import LANGUAGES, Words, catalogue
+from edge.uplink.flexibility import WORDS_OF_SCHEDULERS, why_no_schedule
 from tests.unit.setup_page import spoken
 
 PLACE = re.compile(r"{\w+}")
@@ -83,3 +84,12 @@ def test_several_faults_are_translated_one_by_one() -> None:
 def test_english_is_left_as_it_is_said() -> None:
     said = "the stick is busy; wait a minute and try again"
     assert Words("en").sentence(said) == said
+
+
+@pytest.mark.parametrize("language", OTHERS)
+@pytest.mark.parametrize("cause", WORDS_OF_SCHEDULERS)
+def test_why_there_is_no_schedule_is_translated_whole(cause: str, language: str) -> None:
+    told = why_no_schedule(f"FlexMeasures says: job failed with {cause}")
+    translation = sentences.translated(told, language)
+    assert WORDS_OF_SCHEDULERS[cause] not in translation
+    assert f"job failed with {cause}" in translation
