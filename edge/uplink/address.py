@@ -18,7 +18,8 @@ from edge.errors import Refused
 type IPAddress = IPv4Address | IPv6Address
 
 _TRANSLATED = IPv6Network("64:ff9b::/96")  # NAT64: an IPv4 address in its last four bytes
-_PORTS = {80, 443, *range(5000, 6000), *range(8000, 9000)}  # where web servers are, not databases
+# Where web servers are, not databases.
+_PORTS = (range(80, 81), range(443, 444), range(5000, 6000), range(8000, 9000))
 
 
 class AddressRefused(Refused):
@@ -79,7 +80,7 @@ def parse_address(typed: str, reach: Reach) -> Address:
             " the server stands in your own network",
             "private",
         )
-    if port is not None and port not in _PORTS and not reach.loopback:
+    if port is not None and not any(port in ports for ports in _PORTS) and not reach.loopback:
         raise AddressRefused(f"port {port} is none that FlexMeasures is served on", "refused")
     literal = as_ip(host)
     if literal is not None and (reason := why_not(literal, reach)):
