@@ -226,10 +226,11 @@ class CloudSmappee:
                     self._offer(channel, event)
 
     def _offer(self, channel: Channel, reading: Reading) -> None:
-        if not self._offered[channel.key].is_news(reading):
+        key = reading.channel_key
+        if not self._offered[key].is_news(reading):
             return
-        if self._announced.get(channel.key) != channel:
-            self._announced[channel.key] = channel
+        if self._announced.get(key) != channel:
+            self._announced[key] = channel
             self._intake.announce([channel])
         self._intake.offer(reading)
 

@@ -156,16 +156,15 @@ def readings(
     A record without a time, off the five minutes, or a value that is no number gives nothing:
     the interval stays a gap.
     """
-    wanted = tuple(measures)
+    wanted = [(measured, measured.channel.key) for measured in measures]
     for record in records if isinstance(records, list) else ():
         start = interval_start(record)
         if start is None or start + FIVE_MINUTES > until:
             continue
-        for measured in wanted:
+        for measured, key in wanted:
             value = record.get(measured.field)
             if _is_number(value):
-                amount = value / measured.per_unit
-                yield measured, Reading(measured.channel.key, start, amount)
+                yield measured, Reading(key, start, value / measured.per_unit)
 
 
 def interval_start(record: object) -> datetime | None:

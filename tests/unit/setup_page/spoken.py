@@ -33,19 +33,21 @@ class Spoken:
     place: str
 
 
+@cache
 def sentences() -> list[Spoken]:
     """Every sentence in an error, an alarm or a note."""
     errors = _error_names()
     return [found for path in _files() for found in _sentences_in(path, errors)]
 
 
+@cache
 def codes() -> set[str]:
     """Every code a refusal can carry."""
     refusals = {cls.__name__ for cls in _below(NotAllowed)}
     return {
         str(call.args[0].value)
         for path in _files()
-        for call in ast.walk(_tree(path))
+        for call in _nodes(path)
         if isinstance(call, ast.Call)
         and _name(call.func) in refusals
         and call.args
@@ -54,12 +56,13 @@ def codes() -> set[str]:
     }
 
 
+@cache
 def event_kinds() -> set[str]:
     """The kind of every event that is noted: note(kind, text, …), and _say() of the entrance."""
     return {
         str(call.args[0].value)
         for path in _files()
-        for call in ast.walk(_tree(path))
+        for call in _nodes(path)
         if isinstance(call, ast.Call)
         and (_name(call.func) in ("_note", "_say") or _is_events_add(call.func))
         and len(call.args) > 1
@@ -75,6 +78,11 @@ def _is_events_add(func: ast.AST) -> bool:
 @cache
 def _tree(path: Path) -> ast.Module:
     return ast.parse(path.read_text(encoding="utf-8"))
+
+
+@cache
+def _nodes(path: Path) -> tuple[ast.AST, ...]:
+    return tuple(ast.walk(_tree(path)))
 
 
 def _files() -> Iterator[Path]:
@@ -98,8 +106,7 @@ def _below(cls: type) -> Iterator[type]:
 
 
 def _sentences_in(path: Path, errors: set[str]) -> Iterator[Spoken]:
-    tree = _tree(path)
-    for function in ast.walk(tree):
+    for function in _nodes(path):
         if not isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef | ast.Module):
             continue
         for node in _own(function):
