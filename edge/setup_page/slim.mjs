@@ -5,7 +5,7 @@ import { readFileSync, writeFileSync } from "node:fs";
 // Parts of Pico the page does not use: a selector that names one goes.
 const UNUSED = [
   "details\\.dropdown|tooltip|dialog|modal|breadcrumb|article|hgroup|blockquote|figure|figcaption|kbd|\\bdfn\\b|\\bcite\\b",
-  "role=(group|search|link|option|listbox|img)|type=(range|color|search|week|month|date|datetime-local|reset|image|tel)\\b",
+  "role=(group|search|link|option|listbox|img)|type=(range|color|search|reset|image|tel)\\b",
   "\\.(contrast|outline|grid|container|container-fluid|dropdown|overflow-auto|striped)\\b|\\bt(able|h|d|r|foot|head|body)\\b",
   "^\\[data-theme=(dark|light)\\]|:host|::-ms-|aria-invalid=false|\\b(iframe|audio|canvas|video|address|abbr)\\b|^nav\\b|\\bnav (ol|ul|li|a)\\b",
 ].map((each) => new RegExp(each));

@@ -12,7 +12,7 @@ from fastapi import APIRouter, Form, Request
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 from starlette.responses import Response
 
-from edge.contract import Status
+from edge.contract import ChannelStatus, Status
 from edge.contract.attention import DEVIATES_FROM_PERCENT
 from edge.contract.setup import (
     DeviceView,
@@ -130,11 +130,13 @@ async def show_device(
     meters = await view.link.get("/meters", MetersView, who)
     found = _find(meters, f"{family}/{device}")
     status = await view.link.get("/status", Status, who)
+    channels = [each for each in status.channels if each.key.startswith(f"{found.key}/")]
     return await view.page(
         request,
         "device.html",
         device=found,
-        channels=[each for each in status.channels if each.key.startswith(f"{found.key}/")],
+        main_channels=[each for each in channels if _matters(each)],
+        rest_channels=[each for each in channels if not _matters(each)],
         deviates_from=DEVIATES_FROM_PERCENT,
         history=_number(found.details.get("history_percent")),
         hops=_hops(found, meters),
@@ -170,6 +172,15 @@ def _more(device: DeviceView) -> dict[str, str | float | bool]:
 def _is_far(device: DeviceView) -> bool:
     signal = device.details.get("rssi_dbm")
     return isinstance(signal, float) and signal < FAR_BELOW_DBM
+
+
+def _matters(channel: ChannelStatus) -> bool:
+    """Whether a person looks for it: it leaves the house, or something is odd about it."""
+    return (
+        channel.sensor_id is not None
+        or channel.set_aside > 0
+        or channel.energy_deviation_percent is not None
+    )
 
 
 def _number(value: object) -> float | None:
