@@ -1,7 +1,7 @@
-"""What FlexMeasures holds of the simulated stick's meters, asked for without code of the box."""
+"""What FlexMeasures holds of the simulated house's meters, asked for without code of the box."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -9,6 +9,14 @@ import requests
 
 from tests.house import exact
 from tests.house.flexmeasures.process import Account
+from tests.house.smappee_cloud import (
+    GAS_PULSES_PER_M3,
+    WATER_PULSES_PER_M3,
+    consumption_wh,
+    gas_pulses,
+    solar_wh,
+    water_pulses,
+)
 
 SLOT = timedelta(minutes=5)
 # Node and name of sensor → node and endpoint under which exact.py knows it.
@@ -23,6 +31,14 @@ METERS = {
 
 type Sensor = tuple[str, str]
 """The end of its asset's external id (the Z-Wave node, or "box"), and its name."""
+
+# What the simulated Smappee measured in the five minutes from a moment, in the sensor's unit.
+SMAPPEE: dict[Sensor, Callable[[int], float]] = {
+    ("smappee/123", "electricity-power consumption"): lambda s: consumption_wh(s) * 12 / 1000,
+    ("smappee/123", "electricity-power solar"): lambda s: -solar_wh(s) * 12 / 1000,
+    ("smappee/123", "gas"): lambda s: gas_pulses(s) / GAS_PULSES_PER_M3,
+    ("smappee/123", "water"): lambda s: water_pulses(s) / WATER_PULSES_PER_M3,
+}
 
 
 def sensors(url: str, account: Account) -> list[Sensor]:
@@ -63,6 +79,16 @@ def differences_w(
         for start, value in values.items()
         if start + SLOT <= before
     }
+
+
+def smappee_is_off(of: dict[Sensor, dict[datetime, float]]) -> dict[tuple[Sensor, datetime], float]:
+    """The slots of Smappee's sensors whose value is not what Smappee measured, and by how much."""
+    off_by = {
+        (sensor, start): value - measured(int(start.timestamp()))
+        for sensor, measured in SMAPPEE.items()
+        for start, value in of.get(sensor, {}).items()
+    }
+    return {place: by for place, by in off_by.items() if abs(by) > 1e-9}
 
 
 def on_the_grid(moment: datetime) -> datetime:
