@@ -14,6 +14,7 @@ router = APIRouter()
 
 SERVER_ANSWERS_WITHIN_S = 60.0  # making thirty sensors on a small server
 _FORM_FIELDS_MAX = 5_000  # a few per row, and every channel once
+_SUM = "sum:"  # the ident of a row that a person added
 
 
 @router.get("/map")
@@ -35,7 +36,7 @@ async def keep(request: Request, view: TheView, who: SignedIn) -> Response:
     """Keep the rows; sensors that do not exist yet are made."""
     known = await view.link.get("/map", MapView, who, SERVER_ANSWERS_WITHIN_S)
     form = await request.form(max_files=0, max_fields=_FORM_FIELDS_MAX)
-    rows = [_row(form, row, known) for row in known.rows]
+    rows = [_row(form, row, known) for row in (*known.rows, *_sums_shown_again(form, known))]
     if (added := _new_row(form, known)) is not None:
         rows.append(added)
     try:
@@ -77,13 +78,24 @@ def _row(form: FormData, row: MapRow, known: MapView) -> MapRow:
     )
 
 
+def _sums_shown_again(form: FormData, known: MapView) -> list[MapRow]:
+    """Sums that were added in a form that was refused: the agent does not know them yet."""
+    idents = {row.ident for row in known.rows}
+    shown = [key.removesuffix(".name") for key in form if key.startswith(_SUM)]
+    return [
+        MapRow(ident=ident, name=ident, send=True, sensor_id=None, terms=[])
+        for ident in shown
+        if ident not in idents and f"{ident}.name" in form
+    ]
+
+
 def _new_row(form: FormData, known: MapView) -> MapRow | None:
     """A sum the person added."""
     name = str(form.get("new.name", "")).strip()
     terms = _terms(form, "new", known)
     if not name or not terms:
         return None
-    ident = f"sum:{name}"[:200]
+    ident = f"{_SUM}{name}"[:200]
     return MapRow(ident=ident, name=name[:200], send=True, sensor_id=None, terms=terms)
 
 
