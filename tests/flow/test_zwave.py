@@ -1,8 +1,9 @@
 """Z-Wave on the real zwave-server and the simulated stick: every failure recovers by itself."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 import pytest_asyncio
@@ -10,6 +11,9 @@ import pytest_asyncio
 from edge.devices.zwave.family import ZWave
 from edge.errors import Refused
 from edge.model import DeviceState, Quantity
+from tests.house.family_bench import SteppedClock
+from tests.house.family_contract import Bench, FamilyContract
+from tests.house.family_contract import House as FamilyHouse
 from tests.house.stick.stick import KWH, METER, PLUGS, V, Value, W
 from tests.house.zwave_box import (
     CLAMP_1_W,
@@ -26,12 +30,36 @@ from tests.house.zwave_box import (
 from tests.house.zwave_proxy import ZwaveProxy
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
+REPORT_UNTIL_HEARD_S = 10
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def house(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[House]:
     async with a_house(tmp_path_factory.mktemp("zwave")) as house:
         yield house
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def bench(house: House) -> AsyncIterator[Bench]:
+    """Each test through a line of its own to the driver, which can be cut."""
+    async with ZwaveProxy(house.server.url) as proxy:
+
+        async def measure() -> None:
+            async with asyncio.timeout(REPORT_UNTIL_HEARD_S):
+                while not bench.intake.readings:
+                    await house.stick.report(Value(METER, 1, W, 812.5))
+                    await asyncio.sleep(0.1)
+
+        config = {"server_url": proxy.url, "report_presets": False}
+        bench = Bench(
+            FamilyHouse("zwave", config, {}, PLUG, measure, proxy.close, None),
+            SteppedClock(datetime(2026, 3, 20, 12, tzinfo=UTC)),
+        )
+        yield bench
+
+
+class TestContract(FamilyContract):
+    """What every family keeps."""
 
 
 async def test_every_meter_value_is_a_channel_and_energy_beside_power_repeats_it(
@@ -103,7 +131,7 @@ async def test_killed_driver_is_followed_by_a_new_session(house: House) -> None:
         assert any("driver" in state for state in box.states if state.startswith("waiting"))
         await house.server.start()
         await box.hears(house, 1002)
-        assert box.zwave.status().sessions == 2
+        await until(lambda: box.zwave.status().sessions == 2)
 
 
 async def test_stick_pulled_and_plugged_in_again_goes_on(house: House) -> None:

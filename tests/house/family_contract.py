@@ -2,7 +2,7 @@
 
 Each family brings a house of its own: a fake that speaks the real protocol, how to break it and how
 to mend it. The suite runs in tests/unit/devices/test_contract.py for families with a fake, and in
-tests/flow/test_zwave_contract.py for Z-Wave on the real driver.
+tests/flow/test_zwave.py for Z-Wave on the real driver.
 """
 
 import asyncio
