@@ -7,7 +7,8 @@ be left alone. What becomes of each slot is offering.py's business.
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -134,7 +135,9 @@ class Shipping:
         if not self._is_upload_time(now):
             return
         while (batch := await self._next(sensors, now)) and _is_fresh(batch, now):
-            await self._send(server, sensors, batch)
+            sensor = sensors[batch[0].slot.sensor_id]
+            if rows := await self._offering.missing(server, sensor, batch):
+                await self._send(server, sensor, rows)
         if self._beat is not None:
             await self._beat()
         self._next_upload = self._pacing.next_upload(now)
@@ -147,6 +150,7 @@ class Shipping:
         """
         until_ms = self._now_ms() + BACKFILL_FOR // MILLISECOND
         sent = self._sent
+        self._under_way.clear()
         await first_to_fail(*(self._hand(server, sensors, until_ms) for _ in range(HANDS)))
         return self._sent > sent
 
@@ -158,10 +162,12 @@ class Shipping:
                     return
                 row_ids = {row.row_id for row in batch}
                 self._under_way |= row_ids
-            try:
-                await self._send(server, sensors, batch, until_ms)
-            finally:
-                self._under_way -= row_ids
+                sensor = sensors[batch[0].slot.sensor_id]
+                with self._doubted_if_broken_off(sensor):
+                    rows = await self._offering.missing(server, sensor, batch)
+            if rows:
+                await self._send(server, sensor, rows, until_ms)
+            self._under_way -= row_ids
 
     def _may_backfill(self, until_ms: int) -> bool:
         now_ms = self._now_ms()
@@ -171,21 +177,24 @@ class Shipping:
     async def _send(
         self,
         server: Server,
-        sensors: dict[int, Sensor],
-        batch: Sequence[OutboxSlot],
+        sensor: Sensor,
+        rows: Sequence[OutboxSlot],
         until_ms: int | None = None,
     ) -> None:
-        """Offer a batch and settle it; one of backfill (with until_ms) only if it still may go."""
-        sensor = sensors[batch[0].slot.sensor_id]
-        try:
-            rows = await self._offering.missing(server, sensor, batch)
+        """Offer slots and settle them; those of backfill (with until_ms) only if they still may."""
+        with self._doubted_if_broken_off(sensor):
             async with self._turn:
-                if not rows or (until_ms is not None and not self._may_backfill(until_ms)):
+                if until_ms is not None and not self._may_backfill(until_ms):
                     return
                 verdicts = await self._offering.offer(server, sensor, rows)
                 self._sent += 1
                 self._note_heard(server, is_backfill=until_ms is not None)
             await self._offering.settle(sensor, verdicts)
+
+    @contextmanager
+    def _doubted_if_broken_off(self, sensor: Sensor) -> Iterator[None]:
+        try:
+            yield
         except asyncio.CancelledError:
             self._offering.doubt(sensor)
             raise
