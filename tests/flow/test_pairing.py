@@ -153,6 +153,7 @@ async def test_assets_of_a_dead_box_are_adopted_and_nothing_is_doubled(
     dead = await paired(client, "box-dead")
     seen = await look(client, "box-new", FakeClock())
     assert [choice.left_by for choice in seen.choices] == [{"box-dead"}]
+    assert not seen.choices[0].still_heard
     wish = SiteWish(asset_id=dead.site.asset_id, adopt=True)
     heir = await paired(client, "box-new", wish)
     assert heir.sensors == dead.sensors

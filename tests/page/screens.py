@@ -23,6 +23,7 @@ PAIRED = NEW.model_copy(update={"paired": True})
 MEASURING = PAIRED.model_copy(update={"meters": 3})
 MAPPED = MEASURING.model_copy(update={"mapped": 2})
 LIVE = MAPPED.model_copy(update={"live": True})
+ASKING = LIVE.model_copy(update={"attention": 3})
 
 type Prepare = Callable[[House], None]
 
@@ -52,6 +53,11 @@ def added(house: House) -> None:
     house.task = task(is_over=True, went_well=True, outcome="ready", device=PLUG, steps=steps)
 
 
+def calm(house: House) -> None:
+    done = {"waiting": 0, "catching_up_percent": None, "done_by": None}
+    house.live = house.live.model_copy(update=done)
+
+
 def updating(house: House) -> None:
     house.updates = updates(busy="writing", coming="2026.04.02-0900", percent=41)
 
@@ -71,12 +77,13 @@ SCREENS: list[tuple[str, str, Standing, Prepare]] = [
     ("3-added", "/network", PAIRED, added),
     ("3-device", f"/device/{HEM}", MEASURING, nothing),
     ("4-map", "/map", MEASURING, nothing),
-    ("5-live", "/live", MAPPED, nothing),
-    ("now", "/", LIVE, nothing),
+    ("5-live", "/live", MAPPED, calm),
+    ("now", "/", LIVE, calm),
+    ("now-catching-up", "/", LIVE, nothing),
     ("control", "/control", LIVE, nothing),
     ("control-device", f"/control/device/{PLUG}", LIVE, nothing),
     ("control-settings", "/control/settings", LIVE, scheduling),
-    ("health", "/health", LIVE, nothing),
+    ("health", "/health", ASKING, nothing),
     ("events", "/events", LIVE, nothing),
     ("box", "/box", LIVE, nothing),
     ("updates", "/updates", LIVE, nothing),
