@@ -27,6 +27,7 @@ class Ballast:
             return False
         try:
             with self._path.open("wb") as file:
+                os.fchmod(file.fileno(), 0o600)
                 os.posix_fallocate(file.fileno(), 0, BALLAST_BYTES)
         except OSError:
             self.drop()

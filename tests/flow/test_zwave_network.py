@@ -21,13 +21,14 @@ from edge.devices.zwave.events import (
     InterviewProgress,
     PinWanted,
     RemovalReason,
+    Restored,
     RoutesProgress,
     SecurityGranted,
     SecurityProblem,
 )
 from edge.devices.zwave.upkeep import SwitchTest
 from edge.errors import Refused
-from edge.model import Device
+from edge.model import Device, DeviceState
 from tests.house.stick.stick import METER, PLUGS, Value, W
 from tests.house.zwave_box import CLAMP_1_W, HOME, PLUG, Box, House, a_box, a_house, until
 
@@ -234,6 +235,26 @@ async def test_memory_of_the_stick_is_copied_before_a_device_is_added(
         await box.hears(house, 2002)  # the radio is on again
 
 
+async def test_new_stick_is_given_the_memory_of_the_old_one(house: House, tmp_path: Path) -> None:
+    async with a_box(house.server.url, backup_folder=tmp_path / "copies", presets=False) as box:
+        await box.zwave.network.add()
+        taken = await box.step(BackupTaken)
+        await box.step(InclusionStarted)
+        await box.zwave.network.stop()
+        await until(lambda: not box.zwave.network.is_busy())
+        old = await house.stick.memory()
+        await house.stick.forget_memory()
+        assert await house.stick.memory() != old
+        with pytest.raises(Refused, match="gone"):
+            await box.zwave.network.write_memory("../state.db")
+        await box.zwave.network.write_memory(taken.file)
+        assert (await box.step(Restored)).file == taken.file
+        assert await house.stick.memory() == old
+        alive = (DeviceState.ALIVE,) * 3
+        await until(lambda: tuple(d.state for d in box.zwave.devices()) == alive, within_s=60)
+        await box.hears(house, 2003)
+
+
 async def test_device_that_came_in_place_of_another_goes_on_under_its_name(house: House) -> None:
     async with a_box(house.server.url, presets=False) as box:
         await house.stick.pend(25)
@@ -291,7 +312,6 @@ async def test_switch_is_tried_and_put_back_as_it_was(house: House) -> None:
         assert await house.stick.is_on(PLUGS[0])
 
 
-# The last to join: after a failed bootstrap the mock's side of S2 lets nobody else join securely.
 async def test_wrong_pin_is_told_and_the_device_can_be_removed(house: House) -> None:
     async with a_box(house.server.url, presets=False) as box:
         await calm(house)

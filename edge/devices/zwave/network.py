@@ -28,7 +28,7 @@ from zwave_js_server.model.utils import async_parse_qr_code_string
 from edge.clock import MILLISECOND, Clock
 from edge.devices.zwave import codes, events
 from edge.devices.zwave.backup import Backups
-from edge.devices.zwave.door import answered
+from edge.devices.zwave.door import NodeSilent, answered
 from edge.devices.zwave.events import EventLog
 from edge.devices.zwave.nodes import label, printable
 from edge.devices.zwave.picture import Picture
@@ -41,6 +41,10 @@ LOOK_EVERY = timedelta(seconds=2)
 COMMAND_WITHIN_S = 30.0
 FAILED_NODE_WITHIN_S = 90.0  # the driver first makes sure that the node is gone
 RESTORE_WITHIN_S = 900.0  # reads the memory, writes it, and restarts the driver
+# After the last piece the driver restarts, and thereby removes the very task that wrote: its answer
+# is this error although all is well (zwave-js 15.29).
+_RESTARTED = "ZW0111"
+_WRITTEN = 99.0  # percent; the last progress is told before the last piece is written
 
 _S2_CLASSES = [
     SecurityClass.S2_UNAUTHENTICATED,
@@ -201,10 +205,19 @@ class Network:
         memory = await asyncio.to_thread(self._backups.read, file)
         async with self._alone() as driver:
             self._log.add(events.RestoreStarted(file))
-            async with answered("writing the stick's memory", RESTORE_WITHIN_S):
-                await driver.controller.async_restore_nvm(memory)
+            began = self._log.last
+            try:
+                async with answered("writing the stick's memory", RESTORE_WITHIN_S):
+                    await driver.controller.async_restore_nvm(memory)
+            except (Refused, NodeSilent) as problem:
+                if _RESTARTED not in str(problem) or not self._is_written_since(began):
+                    raise
             self._log.add(events.Restored(file))
             await driver.client.disconnect()
+
+    def _is_written_since(self, number: int) -> bool:
+        said = [n.event for n in self._log.after(number)]
+        return any(isinstance(e, events.RestoreProgress) and e.percent >= _WRITTEN for e in said)
 
     async def stop(self) -> None:
         """End adding or removing."""

@@ -52,6 +52,7 @@ class Steps:
         self.pin_wanted: str | None = None
         self.ended = False  # since it was last set back: adding or removing has come to its end
         self.interviewed: set[str] = set()
+        self._last_progress: events.BackupProgress | events.RestoreProgress | None = None
         self.grants: asyncio.Queue[InclusionGrant] = asyncio.Queue(maxsize=_GRANTS_MAX)
 
     def on_controller_event(self, event: Event) -> None:
@@ -121,11 +122,17 @@ class Steps:
 
     def _backup_progress(self, event: Event) -> None:
         share = event["bytesRead"] / max(1, event["total"])
-        self._log.add(events.BackupProgress(round(100 * share)))
+        self._progress(events.BackupProgress(5 * round(20 * share)))
 
     def _restore_progress(self, event: Event) -> None:
         share = event["bytesWritten"] / max(1, event["total"])
-        self._log.add(events.RestoreProgress(round(100 * share)))
+        self._progress(events.RestoreProgress(5 * round(20 * share)))
+
+    def _progress(self, event: events.BackupProgress | events.RestoreProgress) -> None:
+        """Told of a thousand pieces; kept in steps of 5 %, or they would drive out the rest."""
+        if event != self._last_progress:
+            self._last_progress = event
+            self._log.add(event)
 
     def on_node_event(self, node: Node, event: Event) -> None:
         """Show how the interview of a new device goes on."""
