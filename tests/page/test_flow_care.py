@@ -16,12 +16,10 @@ from tests.house.flexmeasures import FlexMeasuresServer
 from tests.house.stick import PLUGS
 from tests.page.settled import (
     at_home,
-    expect_meters,
     go_on,
     looked_at,
     open_device,
     owner_of,
-    pair,
 )
 from tests.page.whole_house import WholeHouse
 
@@ -143,29 +141,6 @@ def test_a_new_box_goes_on_as_the_old_one(
     expect(page.locator("input[name=text]").first).to_be_visible()
     page.goto(house.url)
     expect(page).to_have_url(f"{house.url}/live")  # nothing is left to do but wait for a slot
-
-
-def test_a_box_without_a_backup_goes_on_with_what_the_dead_one_made(
-    house: WholeHouse, server: FlexMeasuresServer, context: BrowserContext, page: Page
-) -> None:
-    """Another box as far as FlexMeasures can see; it offers to take over, and doubles nothing."""
-    owner = owner_of(house, server)
-    known, feeds = arrived.sensors(server.url, owner), fed(house)
-    reset(house, page)
-    house.password = "CANARY-of-the-third-box"
-    page.fill("#password", house.password)
-    go_on(page)
-    page.wait_for_url("**/flexmeasures")
-    pair(page, server, owner)
-    expect_meters(house, page)
-    page.goto(f"{house.url}/map")
-    page.get_by_role("button", name="Save").click()
-    page.wait_for_url("**said=map_kept**")
-    again = fed(house)
-    of_the_stick = {key for key, sensor in feeds.items() if sensor and key.startswith("zwave/")}
-    assert of_the_stick
-    assert {key: again[key] for key in of_the_stick} == {key: feeds[key] for key in of_the_stick}
-    assert arrived.sensors(server.url, owner) == known
 
 
 def test_a_new_stick_gets_the_memory_of_the_old_one(

@@ -46,7 +46,7 @@ _AT_ONCE = frozenset({"ping", "rename", "interval", "switch_test"})
 async def show_add(request: Request, view: TheView, _: SignedIn) -> Response:
     """By the device's button, or by the code on it."""
     return await view.page(
-        request, "network_add.html", step=step_while_new(request, 3), problem=None, typed=""
+        request, "network_add.html", step=step_while_new(request, 3), problem=None
     )
 
 
@@ -85,7 +85,6 @@ async def act(
                 422,
                 step=step_while_new(request, 3),
                 problem=problem,
-                typed=text,
             )
         raise
     if doing in _AT_ONCE and device:
