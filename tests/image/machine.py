@@ -17,7 +17,7 @@ import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Self
+from typing import Any, BinaryIO, Self
 
 FIRST_AT = 4 * 1024 * 1024  # where the card's first partition begins
 SYSTEM_PARTITIONS = {2: "a", 3: "b"}
@@ -342,10 +342,10 @@ class Machine:
         return Moment(folder / "memory", card)
 
     @classmethod
-    def at(cls, moment: "Moment", folder: Path) -> Self:
-        """A board that goes on from `moment`, with a copy of its card."""
+    def at(cls, moment: "Moment", folder: Path, **more: Any) -> Self:
+        """A board that goes on from `moment`, with a copy of its card; `more` as for Machine."""
         folder.mkdir(parents=True, exist_ok=True)
-        machine = cls(moment.card.copy(folder / "card.img"), folder)
+        machine = cls(moment.card.copy(folder / "card.img"), folder, **more)
         machine.power_on(moment.memory)
         # It was frozen when it was kept, and takes no notice while it still comes to itself.
         while "running" not in machine._monitor("info status"):
