@@ -88,6 +88,14 @@ def test_the_agent_is_watched() -> None:
     assert "WatchdogSec=" in agent
 
 
+def test_the_agent_may_ask_whether_the_clock_is_right() -> None:
+    """Refused, it would never trust the clock, and never send anything."""
+    agent = (UNITS / "edge-agent.service").read_text()
+    assert "ProtectClock=no" in agent
+    allowed = agent.index("SystemCallFilter=adjtimex clock_adjtime")
+    assert allowed > agent.index("SystemCallFilter=~@privileged"), "later lines win"
+
+
 def test_every_unit_is_switched_on_by_name_or_started_by_another() -> None:
     preset = (UNITS / "lib" / "90-edge.preset").read_text().split()
     every_text = "".join(p.read_text() for p in UNITS.rglob("*") if p.is_file())
