@@ -147,28 +147,6 @@ async def test_memory_of_the_stick_can_be_backed_up(house: House) -> None:
         await until(lambda: (CLAMP_W, 88) in seen.updates)
 
 
-async def test_killed_driver_comes_back_with_all_it_knew(house: House) -> None:
-    async with connected(house.server) as seen:
-        await house.server.kill()
-        await until(seen.listening.done)
-    await house.server.wait_ready()
-    async with connected(house.server) as seen:
-        await house.stick.report(Value(METER, 1, W, 61))
-        await until(lambda: (CLAMP_W, 61) in seen.updates)
-
-
-async def test_pulled_stick_ends_the_driver_and_serves_again_once_replugged(house: House) -> None:
-    house.stick.unplug()
-    assert not house.stick.path.exists()
-    async with asyncio.timeout(20):
-        assert await house.server.wait_ended() == 1
-    house.stick.replug()
-    await house.server.wait_ready()
-    async with connected(house.server) as seen:
-        await seen.node(PLUG).async_set_value(SWITCH, False)
-        assert not await house.stick.is_on(PLUG)
-
-
 async def test_deaf_stick_is_noticed_by_a_command_and_recovers(house: House) -> None:
     async with connected(house.server) as seen:
         house.stick.hang()
