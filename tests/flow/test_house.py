@@ -21,6 +21,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 PLUG, OTHER_PLUG = PLUGS
 SOON_S = 15.0
+NVM_BYTES = 49_152  # of the 700 series stick whose memory the simulated one has
 CLAMP_W = "2-50-1-value-66049"  # node, Meter, endpoint, consumed watts
 SWITCH = "3-37-0-targetValue"
 
@@ -142,7 +143,7 @@ async def test_plug_out_of_reach_is_dead_until_it_reports(house: House) -> None:
 async def test_memory_of_the_stick_can_be_backed_up(house: House) -> None:
     async with connected(house.server) as seen:
         async with asyncio.timeout(SOON_S):
-            assert len(await seen.controller.async_backup_nvm_raw()) == 8192
+            assert len(await seen.controller.async_backup_nvm_raw()) == NVM_BYTES
         await house.stick.report(Value(METER, 1, W, 88))
         await until(lambda: (CLAMP_W, 88) in seen.updates)
 
