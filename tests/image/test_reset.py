@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from edge.uplink.session import VERSION_HEADER
 from tests.image.conftest import Built
 from tests.image.machine import Card, Machine
 from tests.image.shelf import HOST, put, shelf_server, trust
@@ -52,7 +53,13 @@ class _Account(http.server.BaseHTTPRequestHandler):
         self.send_error(503)
 
     def do_GET(self) -> None:
-        self.send_error(503)
+        said = b'{"versions": ["v3_0"]}'
+        self.send_response(200)
+        self.send_header(VERSION_HEADER, "1.0.1")
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(said)))
+        self.end_headers()
+        self.wfile.write(said)
 
     def log_message(self, *_: object) -> None:
         pass
@@ -137,7 +144,7 @@ def test_a_forgotten_password_is_forgotten_by_the_box_too_and_nothing_else(box: 
     assert box.post("/claim", password=PASSWORD, code="CANARY-claim-code")[0] == 303
     assert box.get("/")[0] == 200
     assert box.post("/log-in", password=PASSWORD)[0] == 303
-    box.run(f"for i in $(seq 200); do echo {IN_THE_STORE.decode()}; done >/data/edge/notes; sync")
+    plant(box)
     before = identity(box)
     box.pull_the_plug()
     box.card.write(1, "edge-reset-password", b"")
@@ -154,6 +161,7 @@ def test_a_forgotten_password_is_forgotten_by_the_box_too_and_nothing_else(box: 
 
 
 def test_a_factory_reset_leaves_nothing_on_the_whole_card(box: Machine) -> None:
+    plant(box)
     before = identity(box)
     assert holds(box.card.path, IN_THE_STORE)
     # As the page asks for it: the agent leaves this file.
@@ -188,6 +196,11 @@ def test_wishes_in_files_of_imager_are_followed(built: Built, tmp_path: Path) ->
         settings = box.run("cat /run/edge-settings/agent.toml")
         assert 'name = "cellar"' in settings
     assert "firstrun.sh" not in card.names(1)
+
+
+def plant(box: Machine) -> None:
+    """Something of the house's, among the agent's own files."""
+    box.run(f"for i in $(seq 200); do echo {IN_THE_STORE.decode()}; done >/data/edge/notes; sync")
 
 
 def identity(box: Machine) -> list[str]:
