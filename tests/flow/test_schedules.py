@@ -324,8 +324,6 @@ async def test_used_up_budget_of_the_account_is_waited_for_while_limits_are_read
     room: Room,
 ) -> None:
     price_id = await room.prices(PRICES)
-    if room.account.client.version.startswith("0."):
-        pytest.skip("has no limit on triggers")
     sensor_id = room.account.fed[0].sensor_id
     for _ in range(BUDGET):
         await _somebody_triggers(room, sensor_id, price_id)
