@@ -67,9 +67,9 @@ def parse_address(typed: str, reach: Reach) -> Address:
         parts = urlsplit(text)
         host, port = parts.hostname, parts.port
     except ValueError:
-        raise AddressRefused(f"{typed.strip()!r} is not an address of the web") from None
+        raise AddressRefused("this is not an address of the web") from None
     if parts.scheme not in ("https", "http") or not host:
-        raise AddressRefused(f"{typed.strip()!r} is not an address of the web")
+        raise AddressRefused("this is not an address of the web")
     if parts.username or parts.password:
         raise AddressRefused("leave name and password out of the address")
     if parts.query or parts.fragment:

@@ -135,7 +135,7 @@ def test_a_hand_switches_off_and_gives_back(house: WholeHouse, context: BrowserC
     page.locator("input[name=consent]").check()
     page.get_by_role("button", name="Save").click()
     page.get_by_role("button", name="off for 5 minutes").first.click()
-    expect(page.locator(".said")).to_contain_text("Switched off")
+    expect(page.locator(".said")).to_contain_text("It comes back by itself")
     expect(page.locator(".control.away")).to_be_visible(timeout=15_000)
     plugs_become(house, [True, True, False])
     page.goto(f"{house.url}/control")

@@ -212,6 +212,7 @@ def mistype_everything(
         others.echo_url,
         "http://127.0.0.1:9",
         f"https://me:{in_url}@flexmeasures.example",
+        f"https://me:{in_url}@[flexmeasures.example",
         f"{others.echo_url}/?token={in_url}",
     ):
         form = {"url": address, "email": "me@example.org", "password": others.canary("account")}

@@ -107,8 +107,9 @@ class OldSensor:
     def values_kw(self) -> set[float]:
         """What it holds of the slots that began after the replacement, whatever its sign."""
         assert self.replaced_at is not None
+        begins = self.replaced_at.replace(second=0, microsecond=0)  # else it answers nothing
         query = {
-            "start": (self.replaced_at + timedelta(minutes=1)).isoformat(),
+            "start": (begins + timedelta(minutes=1)).isoformat(),
             "duration": "PT15M",
             "unit": "kW",
         }

@@ -1,6 +1,7 @@
 """The account the readings go to: log in, choose or make the site, later change or leave it."""
 
 import contextlib
+import re
 from typing import Annotated
 
 from fastapi import APIRouter, Form, Request
@@ -74,7 +75,9 @@ async def log_in(
     except SaysNo as problem:
         if problem.status == 401:
             raise
-        typed = wanted.model_copy(update={"password": SecretStr("")})
+        typed = wanted.model_copy(
+            update={"url": _without_secrets(wanted.url), "password": SecretStr("")}
+        )
         return await _form(request, view, typed, problem)
     return see_other("/flexmeasures")
 
@@ -119,6 +122,12 @@ async def leave(view: TheView, who: SignedIn) -> Response:
     """Forget the account. What was sent stays there; what waits stays here."""
     await view.link.do("DELETE", "/flexmeasures", None, who)
     return see_other("/flexmeasures", "left")
+
+
+def _without_secrets(url: str) -> str:
+    """The address to show once more: without what was typed before an @ or behind a ? or #."""
+    scheme, separator, rest = url.rpartition("://")
+    return scheme + separator + re.split(r"[?#]", rest)[0].rpartition("@")[2]
 
 
 async def _form(
