@@ -299,7 +299,7 @@ class House:
             web.post("/bundle", self._file),
             web.post("/backup", self._file),
             web.post("/restore", self._restore),
-            web.post("/reset", self._noted),
+            web.post("/reset", self._reset),
         ]
 
     async def _noted(self, request: web.Request) -> web.Response:
@@ -307,6 +307,11 @@ class House:
         self.asked.append((f"{request.method} {request.path}", body))
         self._refuse()
         return web.Response(status=204)
+
+    async def _reset(self, request: web.Request) -> web.Response:
+        """Nobody's password is right: this house stays."""
+        await self._noted(request)
+        raise NotAllowed("password_wrong", 403)
 
     async def _bundle(self, request: web.Request) -> web.Response:
         """As large as it likes: only counted."""
