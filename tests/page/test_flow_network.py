@@ -114,7 +114,7 @@ class OldSensor:
             "unit": "kW",
         }
         url = f"{self.server.url}/api/v3_0/sensors/{self.ident}/data"
-        series = self.session.get(url, params=query, timeout=30).json()["values"]
+        series = self.session.get(url, params=query, timeout=30).json().get("values", [])
         return {round(abs(value), 3) for value in series if value is not None}
 
     def all_sensors(self) -> list[int]:
@@ -351,5 +351,6 @@ def test_what_the_new_plug_measures_arrived_in_the_old_sensor(
 ) -> None:
     """The last, since a slot must be over before it is sent."""
     assert old_sensor.replaced_at is not None
-    house.until(lambda: 1.5 in old_sensor.values_kw(), within_s=ACCEPTED_WITHIN_S)
+    # Seldom: an account's requests are counted, and the box needs its share.
+    house.until(lambda: 1.5 in old_sensor.values_kw(), ACCEPTED_WITHIN_S, every_s=3)
     assert old_sensor.all_sensors() == old_sensor.sensors_before  # and none was made beside it

@@ -132,12 +132,12 @@ class WholeHouse:
         self.until(lambda: self._page.process is not ended)
         self.do(self._page_answers)
 
-    def until(self, true: Callable[[], bool], within_s: float = 30) -> None:
+    def until(self, true: Callable[[], bool], within_s: float = 30, every_s: float = 0.1) -> None:
         """Wait until something is true."""
         until_s = time.monotonic() + within_s
         while not true():
             assert time.monotonic() < until_s, "waited in vain"
-            time.sleep(0.1)
+            time.sleep(every_s)
 
     def _live(self) -> None:
         try:
