@@ -35,13 +35,17 @@ def die_with_parent() -> None:
         sys.exit(1)
 
 
-async def stop(child: asyncio.subprocess.Process, how: int = signal.SIGTERM) -> None:
-    """Ask `child` to end, insist after STOP_PATIENCE_S, and wait until it is gone."""
+async def stop(
+    child: asyncio.subprocess.Process,
+    how: int = signal.SIGTERM,
+    patience_s: float = STOP_PATIENCE_S,
+) -> None:
+    """Ask `child` to end, insist after patience_s, and wait until it is gone."""
     if child.returncode is None:
         with suppress(ProcessLookupError):
             child.send_signal(how)
     try:
-        async with asyncio.timeout(STOP_PATIENCE_S):
+        async with asyncio.timeout(patience_s):
             await child.wait()
     except TimeoutError:
         child.kill()

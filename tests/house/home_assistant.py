@@ -27,6 +27,7 @@ from tests.house.child import BUILD, die_with_parent, stop
 # HOMEASSISTANT=/path/to/hass tries another release than the one installed here.
 PROGRAM = os.environ.get("HOMEASSISTANT", str(BUILD / "homeassistant/bin/hass"))
 START_WITHIN_S = 90.0
+STOP_WITHIN_S = 30.0  # killed before it has saved, it no longer knows the tokens it gave
 ADMIN, ADMIN_PASSWORD = "admin", "house-admin-password"
 BOX, BOX_PASSWORD = "box", "house-box-password"
 
@@ -199,7 +200,7 @@ class HomeAssistant:
 
     async def stop(self) -> None:
         if self._child:
-            await stop(self._child)
+            await stop(self._child, patience_s=STOP_WITHIN_S)
 
     async def restart(self) -> None:
         await self.stop()
