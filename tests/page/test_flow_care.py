@@ -130,6 +130,7 @@ def test_a_new_box_goes_on_as_the_old_one(
     expect(page.locator(".said")).to_contain_text("with its passwords and keys", timeout=60_000)
 
     house.agent_answers()
+    expect(page.locator("#backup")).to_be_visible(timeout=60_000)  # its own reload is over
     page.goto(f"{house.url}/map")  # FlexMeasures is asked, with the password of the backup
     assert page.locator(".maprow select").first.locator("option").count() > len(feeds.values()) / 4
     assert status(house).flexmeasures.paired_as == owner.email
