@@ -6,15 +6,14 @@ card's writes are counted, with stick, five nodes, paired, nobody looking.
 """
 
 import asyncio
-import json
 import os
 import subprocess
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
 
 from tests.house.flexmeasures import FlexMeasuresServer
+from tests.image import watcher
 from tests.image.conftest import PROJECT
 from tests.image.home import (
     NODES,
@@ -107,19 +106,14 @@ def starts(box: Machine, bare_s: tuple[float, float]) -> None:
 
 def first_reading_s(box: Machine) -> float:
     """When the first value was in memory, told by its age."""
+    watcher.begin(box)
     end = time.monotonic() + PATIENCE_S
     while time.monotonic() < end:
-        ages = [channel["age_s"] for channel in status(box)["channels"]]
+        ages = [channel["age_s"] for channel in watcher.status(box)["channels"]]
         if known := [age for age in ages if age is not None]:
             return time.monotonic() - max(known) - box.started_s
-        time.sleep(2)
+        time.sleep(1)
     raise RuntimeError("no reading came")
-
-
-def status(box: Machine) -> dict[str, Any]:
-    code, said = box.try_run("edge status --json", 240)
-    found: dict[str, Any] = json.loads(said) if code == 0 else {"channels": [], "devices": []}
-    return found
 
 
 # --- weight and writes ----------------------------------------------------------------------------
@@ -134,7 +128,8 @@ def pair(box: Machine, server: FlexMeasuresServer) -> None:
     )
     box.wait_until("test -e /run/systemd/timesync/synchronized", PATIENCE_S)
     end = time.monotonic() + PATIENCE_S
-    while [each["state"] for each in status(box)["devices"]] != ["alive"] * (NODES - 1):
+    devices = ["alive"] * (NODES - 1)
+    while [each["state"] for each in watcher.status(box)["devices"]] != devices:
         if time.monotonic() > end:
             raise RuntimeError("the meters were not interviewed")
         time.sleep(5)
@@ -145,6 +140,7 @@ def pair(box: Machine, server: FlexMeasuresServer) -> None:
 
 
 def weigh(box: Machine) -> None:
+    watcher.end(box)
     box.run("systemctl stop edge-setup.service")  # as it does by itself when idle
     time.sleep(60)
     show(told(box))

@@ -19,7 +19,6 @@ import sqlite3
 import subprocess
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 import pytest_asyncio
@@ -28,9 +27,11 @@ from edge.clock import SystemClock
 from edge.config import CLOCK_FLOOR
 from edge.store.buffer import Buffer
 from tests.house.stick import METER, Stick, Value, W
+from tests.image import watcher
 from tests.image.conftest import Built
 from tests.image.machine import Card, Machine
 from tests.image.shelf import put, shelf_server, trust
+from tests.image.watcher import Status
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -38,27 +39,6 @@ INTERVIEW_PATIENCE_S = 1800.0
 CUTS = int(os.environ.get("POWER_CUTS", "20"))  # a release is tried with 100
 CUTS_FOLLOWED_BY_A_START = 3
 SEED = 20261123
-STATUS = "/run/status.json"
-# A program that stays: starting one for each question would take an emulated board seconds.
-WATCHER = """
-import http.client, os, socket, time
-while True:
-    try:
-        asked = http.client.HTTPConnection("localhost")
-        asked.sock = socket.socket(socket.AF_UNIX)
-        asked.sock.settimeout(30)
-        asked.sock.connect("/run/edge/agent.sock")
-        asked.request("GET", "/status")
-        said = asked.getresponse().read()
-        with open("/run/status.new", "wb") as file:
-            file.write(said)
-        os.rename("/run/status.new", "/run/status.json")
-    except OSError:
-        pass
-    time.sleep(1)
-"""
-
-type Status = dict[str, Any]
 
 
 class Household:
@@ -72,9 +52,7 @@ class Household:
     async def begin(self) -> None:
         """Once after each start: wait for the agent, and watch it."""
         await self.do(self.box.wait_until, "systemctl is-active edge-agent.service", 1800)
-        await self.run(f"cat >/run/watcher.py <<'P'\n{WATCHER}\nP")
-        await self.run("systemd-run -q --unit=watcher python3 /run/watcher.py")
-        await self.do(self.box.wait_until, f"test -s {STATUS}")
+        await self.do(watcher.begin, self.box)
 
     async def report(self) -> None:
         """The whole house's power changes by one watt, so that each value is told apart."""
@@ -83,8 +61,7 @@ class Household:
 
     async def status(self) -> Status:
         """What the agent said a moment ago."""
-        status: Status = json.loads(await self.run(f"cat {STATUS}"))
-        return status
+        return await self.do(watcher.status, self.box)
 
     async def run(self, command: str, patience_s: float = 240) -> str:
         return await self.do(self.box.run, command, patience_s)
