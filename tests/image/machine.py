@@ -446,13 +446,17 @@ class Machine:
 
     def try_run(self, command: str, patience_s: float = SHELL_PATIENCE_S) -> tuple[int, str]:
         self._connect(BOOT_PATIENCE_S)
-        mark = f"E{time.monotonic_ns()}"
+        number = time.monotonic_ns()
+        begin, end = f"B{number}", f"E{number}"
         self._heard = b""
-        self._say(f"{{ {command}\n}} 2>&1; printf '\\n%s %s\\n' {mark} $?\n")
-        said = self._hear(rb"\n" + mark.encode() + rb" (\d+)\r?\n", patience_s)
+        # Split by quotes: a terminal that echoes what is typed is not taken for an answer.
+        self._say(
+            f"echo B''{number}\n{{ {command}\n}} 2>&1; printf '\\n%s %s\\n' E''{number} $?\n"
+        )
+        said = self._hear(rb"\n" + end.encode() + rb" (\d+)\r?\n", patience_s)
         code = int(re.findall(rb"(\d+)\r?\n$", said)[-1])
         text = said.decode(errors="replace").replace("\r", "")
-        return code, text.rsplit(f"\n{mark}", 1)[0].strip()
+        return code, text.rpartition(f"{begin}\n")[2].rsplit(f"\n{end}", 1)[0].strip()
 
     def wait_until(self, command: str, patience_s: float = BOOT_PATIENCE_S) -> str:
         """Repeat a command in the guest until it succeeds; its output."""

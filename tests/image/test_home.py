@@ -32,9 +32,9 @@ from tests.page.browser import browser, watched
 
 PASSWORD = "CANARY-box-password"
 PLACES = 6  # the whole house, its three clamps, two plugs
-PATIENCE_S = 1800.0
+PATIENCE_S = 900.0
 NOT_YET = datetime(2100, 1, 1, tzinfo=UTC)
-CLICK_PATIENCE_MS = 600_000  # a page of an emulated board on a busy machine
+CLICK_PATIENCE_MS = 240_000  # a page of an emulated board on a busy machine
 USED_MIB_MAX = 220
 # In the field slots leave once in five minutes; nobody wants to watch that here.
 SOONER = "[flexmeasures]\\nupload_every_s = 15\\nbackfill_spread_s = 0\\n"
