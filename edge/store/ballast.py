@@ -4,7 +4,6 @@ SQLite can't drain itself on a full file system: its log can't grow and can't be
 (tried). Half a megabyte is enough for it to finish, and to go on within the pages it has.
 """
 
-import contextlib
 import os
 from pathlib import Path
 
@@ -34,7 +33,10 @@ class Ballast:
             return False
         return True
 
-    def drop(self) -> None:
-        """Give the space back."""
-        with contextlib.suppress(OSError):
-            self._path.unlink(missing_ok=True)
+    def drop(self) -> bool:
+        """Give the space back; False where there is none to give."""
+        try:
+            self._path.unlink()
+        except OSError:
+            return False
+        return True

@@ -120,7 +120,7 @@ class Database:
     async def save_good_copy(self) -> None:
         """Keep what stands in the file now as the copy to go back to after damage."""
         if not self._standing_in:
-            await self._in_thread(lambda: damage.save_good_copy(self._connection, self.path))
+            await self._in_thread(self._save_good_copy)
 
     async def close(self) -> None:
         """Leave the file; work that was not committed is gone."""
@@ -140,6 +140,8 @@ class Database:
             return work(self._connection, *args, **kwargs)
         except sqlite3.DatabaseError as fault:
             self._roll_back()
+            if self._make_room(fault):
+                return self.guarded(work, *args, **kwargs)
             if not self._replace(fault):
                 self._tell(self._connection)
                 raise
@@ -266,6 +268,24 @@ class Database:
             self._stand_in(str(fault))
             return True
         return False
+
+    def _make_room(self, fault: sqlite3.Error) -> bool:
+        """Whether a full card has room again for what must be kept (a claim): the ballast's."""
+        is_full = damage.kind_of(fault) is damage.Kind.FULL and self._layout.good_copy
+        return is_full and not self._standing_in and self._ballast.drop()
+
+    def _save_good_copy(self) -> None:
+        """A card too full for a new copy keeps the one it has: the file itself is sound."""
+        try:
+            damage.save_good_copy(self._connection, self.path)
+        except (sqlite3.DatabaseError, OSError) as fault:
+            if isinstance(fault, sqlite3.Error) and self._make_room(fault):
+                self._save_good_copy()
+                return
+            log.warning("%s: no new copy was made (%s)", self.path.name, fault)
+        else:
+            if self._layout.ballast:
+                self._ballast.take()
 
     def _put_aside(self, wrong: str) -> None:
         self._leave()

@@ -36,7 +36,7 @@ def state(db: Tables) -> None:
 async def open_state(path: Path) -> Database:
     """Open or begin state.db. Raises StoreBroken if another process holds it."""
     return await Database.open(
-        path, STATE, layout=Layout(bytes_max=STATE_BYTES_MAX, good_copy=True)
+        path, STATE, layout=Layout(bytes_max=STATE_BYTES_MAX, good_copy=True, ballast=True)
     )
 
 

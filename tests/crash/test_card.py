@@ -126,6 +126,28 @@ async def test_box_starts_on_a_full_card(card: Device) -> None:
     await state.close()
 
 
+async def test_full_card_still_keeps_a_claim(card: Device) -> None:
+    state = await open_state(card.folder / "state.db")
+    settings = await Settings.open(state)
+    filler = fill(card.folder)
+    await settings.put("claim", "Ada")
+    for number in range(50):
+        await settings.put("mapping", [number] * 500)
+    assert state.problem is None
+    await state.close()
+    (card.folder / "state.db").write_bytes(b"damaged")
+    state = await open_state(card.folder / "state.db")
+    assert await (await Settings.open(state)).get("claim") == "Ada"
+    assert "damaged" in (state.problem or "")
+    await state.close()
+
+    filler.unlink()
+    os.sync()
+    state = await open_state(card.folder / "state.db")
+    assert (card.folder / "state.db.ballast").exists()
+    await state.close()
+
+
 async def test_empty_full_card_gets_stand_ins_in_memory(card: Device) -> None:
     fill(card.folder)
     clock = FakeClock()

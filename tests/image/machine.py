@@ -450,9 +450,7 @@ class Machine:
         begin, end = f"B{number}", f"E{number}"
         self._heard = b""
         # Split by quotes: a terminal that echoes what is typed is not taken for an answer.
-        self._say(
-            f"echo B''{number}\n{{ {command}\n}} 2>&1; printf '\\n%s %s\\n' E''{number} $?\n"
-        )
+        self._say(f"echo B''{number}\n{{ {command}\n}} 2>&1; printf '\\n%s %s\\n' E''{number} $?\n")
         said = self._hear(rb"\n" + end.encode() + rb" (\d+)\r?\n", patience_s)
         code = int(re.findall(rb"(\d+)\r?\n$", said)[-1])
         text = said.decode(errors="replace").replace("\r", "")
