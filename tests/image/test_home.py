@@ -144,6 +144,8 @@ def test_a_person_pairs_it_in_the_browser(home: Home, context: BrowserContext) -
     page.fill("#password", home.owner.account.password)
     page.locator("input[name=allow_private]").check()
     go_on(page)
+    expect(page.locator("input[name=site], [role=alert]").first).to_be_visible()
+    assert page.locator("[role=alert]").all_inner_texts() == []
     expect(page.locator("h1")).to_contain_text("Which site")
     page.locator(f"input[name=site][value='{home.site}']").check()
     go_on(page)

@@ -36,7 +36,7 @@ SECURITY_PASSWORD_HASH_PASSLIB_OPTIONS = {{"argon2__time_cost": 1, "argon2__memo
 SECURITY_TWO_FACTOR_LOGIN_VALIDITY = "1 weeks"
 RATELIMIT_STORAGE_URI = "memory://"
 FLEXMEASURES_CREATE_TEMPLATE_ASSETS_ON_STARTUP = False
-TRUSTED_HOSTS = ["localhost", "127.0.0.1"]
+TRUSTED_HOSTS = ["localhost", "127.0.0.1", "10.0.2.2"]  # the last: from an emulated board
 """
 
 
