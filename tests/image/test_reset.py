@@ -5,18 +5,20 @@ blocks time servers: its settings are followed, the time comes from a web server
 forgotten, then everything.
 """
 
-import http.server
 import json
 import mmap
-import threading
+import select
+import socket
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from edge.uplink.session import VERSION_HEADER
+from tests.house.flexmeasures import FlexMeasuresServer
 from tests.image.conftest import Built
+from tests.image.home import port_of_a_web_server
 from tests.image.machine import Card, Machine
 from tests.image.shelf import HOST, put, shelf_server, trust
 
@@ -35,7 +37,7 @@ password = "CANARY-account-password"
 SECRETS = (b"CANARY-claim-code", b"CANARY-wifi-password", b"CANARY-account-password")
 IN_THE_STORE = b"CANARY-in-the-store"
 PASSWORD = "correct horse battery"
-ACCOUNT_PORTS = range(5300, 5400)  # what the box lets an address name, besides 80 and 443
+EMAIL = "box@house.example"
 
 
 def holds(path: Path, text: bytes) -> bool:
@@ -43,56 +45,19 @@ def holds(path: Path, text: bytes) -> bool:
         return whole.find(text) >= 0
 
 
-class _Account(http.server.BaseHTTPRequestHandler):
-    """Stands where FlexMeasures would, and takes down who logs in."""
-
-    asked: list[dict[str, str]]
-
-    def do_POST(self) -> None:
-        self.asked.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
-        self.send_error(503)
-
-    def do_GET(self) -> None:
-        said = b'{"versions": ["v3_0"]}'
-        self.send_response(200)
-        self.send_header(VERSION_HEADER, "1.0.1")
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(said)))
-        self.end_headers()
-        self.wfile.write(said)
-
-    def log_message(self, *_: object) -> None:
-        pass
-
-
 @pytest.fixture(scope="module")
-def account() -> Iterator[tuple[int, list[dict[str, str]]]]:
-    """The port of a server that hears of the account, and what it heard."""
-    asked: list[dict[str, str]] = []
-    handler = type("Heard", (_Account,), {"asked": asked})
-    for port in ACCOUNT_PORTS:
-        try:
-            server = http.server.ThreadingHTTPServer(("127.0.0.1", port), handler)
-            break
-        except OSError:
-            continue
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield port, asked
-    server.shutdown()
-    server.server_close()
-    thread.join()
+def account_port() -> int:
+    """Where the prepared card says that FlexMeasures is."""
+    return port_of_a_web_server()
 
 
 @pytest.fixture(scope="module")
 def box(
-    built: Built,
-    tmp_path_factory: pytest.TempPathFactory,
-    account: tuple[int, list[dict[str, str]]],
+    built: Built, tmp_path_factory: pytest.TempPathFactory, account_port: int
 ) -> Iterator[Machine]:
     folder = tmp_path_factory.mktemp("prepared")
     card = Card.flash(built.card, folder / "card.img")
-    card.write(1, "edge.toml", PREPARED.format(address=f"{HOST}:{account[0]}").encode())
+    card.write(1, "edge.toml", PREPARED.format(address=f"{HOST}:{account_port}").encode())
     with Machine(card, folder, clock="1970-01-01", names=False) as machine:
         machine.name = "attic"
         machine.wait_for_page()
@@ -116,27 +81,34 @@ def test_a_prepared_card_is_followed_once_and_its_secrets_are_taken_out(box: Mac
         assert not found, found
 
 
-def test_a_clock_without_battery_starts_at_the_images_date_and_is_set_by_a_web_server(
-    built: Built, box: Machine, tmp_path: Path, account: tuple[int, list[dict[str, str]]]
+def test_a_clock_without_battery_is_set_by_a_web_server_and_the_prepared_account_pairs(
+    built: Built, box: Machine, tmp_path: Path, account_port: int
 ) -> None:
     release = json.loads((built.system / "release.json").read_text())
     floor = datetime.fromtimestamp(release["version"], UTC)
     shown = guest_time(box)
     print(f"\n  floor {floor:%F %T}, the box's clock {shown:%F %T}, ours {datetime.now(UTC):%F %T}")
     assert floor <= shown < floor + timedelta(hours=1)
-    assert json.loads(box.run("edge status --json", 300))["clock"]["trusted"] is False
-    assert account[1] == [], "nothing leaves the box before it knows the time"
     certificate = tmp_path / "shelf.pem"
-    with shelf_server(tmp_path, certificate) as address:
+    with (
+        shelf_server(tmp_path, certificate) as address,
+        socket.create_server(("127.0.0.1", account_port)) as early,
+    ):
         trust(box, certificate, "edge-clock.service")
         put(box, address, "/usr/lib/edge/release-address")
+        assert status(box)["clock"]["trusted"] is False
+        called, _, _ = select.select([early], [], [], 0)
+        assert not called, "nothing leaves the box before it knows the time"
         box.run("systemctl start edge-clock.service", 300)
         assert abs(guest_time(box) - datetime.now(UTC)) < timedelta(seconds=30)
-    box.wait_until("edge status --json | grep -q '\"trusted\": true'")
-    end = datetime.now(UTC) + timedelta(minutes=5)
-    while not account[1] and datetime.now(UTC) < end:
-        box.run("sleep 5")
-    assert {"email": "box@house.example", "password": "CANARY-account-password"} in account[1]
+    with FlexMeasuresServer(port=account_port) as server:
+        password = "CANARY-account-password"
+        server.ensure_user("House", EMAIL, password, admin=True)
+        box.wait_until("edge status --json | grep -q '\"paired\": *true'", 600)
+    paired = status(box)
+    assert paired["clock"]["trusted"] is True
+    assert paired["flexmeasures"]["paired_as"] == EMAIL
+    assert paired["flexmeasures"]["site"] == "attic"
 
 
 def test_a_forgotten_password_is_forgotten_by_the_box_too_and_nothing_else(box: Machine) -> None:
@@ -156,6 +128,7 @@ def test_a_forgotten_password_is_forgotten_by_the_box_too_and_nothing_else(box: 
     assert 'action="/claim"' in box.get("/claim")[1]
     assert box.run("head -1 /data/edge/notes; hostname").split() == [IN_THE_STORE.decode(), "attic"]
     assert identity(box) == before
+    assert status(box)["flexmeasures"]["paired"] is True
     # A restart begins where the last one ended, not at the image's date.
     assert abs(guest_time(box) - datetime.now(UTC)) < timedelta(hours=1)
 
@@ -207,6 +180,11 @@ def identity(box: Machine) -> list[str]:
     """What makes this box itself."""
     said = box.run("cat /etc/machine-id; sha256sum </data/edge-keys/edge-key")
     return [line.split()[0] for line in said.splitlines()]
+
+
+def status(box: Machine) -> dict[str, Any]:
+    said: dict[str, Any] = json.loads(box.run("edge status --json", 300))
+    return said
 
 
 def guest_time(box: Machine) -> datetime:
