@@ -24,7 +24,10 @@ def note_return(*, on_trial: bool, path: Path = RESULT) -> None:
     try:
         said = json.loads(path.read_text(encoding="utf-8"))
         if said["outcome"] == "trying" and not on_trial:
-            text = "the new system did not start; the one before runs again"
+            text = (
+                "the new system did not start, or lost its power on trial; "
+                "the one before runs again"
+            )
             note({**said, "outcome": "gone back", "text": text}, path)
     except (OSError, ValueError, KeyError, TypeError):
         return  # nothing was tried

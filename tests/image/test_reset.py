@@ -9,14 +9,15 @@ import json
 import mmap
 import select
 import socket
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from tests.house.flexmeasures import FlexMeasuresServer
+from tests.image import watcher
 from tests.image.conftest import Built
 from tests.image.home import port_of_a_web_server
 from tests.image.machine import Card, Machine
@@ -38,6 +39,7 @@ SECRETS = (b"CANARY-claim-code", b"CANARY-wifi-password", b"CANARY-account-passw
 IN_THE_STORE = b"CANARY-in-the-store"
 PASSWORD = "correct horse battery"
 EMAIL = "box@house.example"
+PAIRED_WITHIN_S = 600.0
 
 
 def holds(path: Path, text: bytes) -> bool:
@@ -96,7 +98,8 @@ def test_a_clock_without_battery_is_set_by_a_web_server_and_the_prepared_account
     ):
         trust(box, certificate, "edge-clock.service")
         put(box, address, "/usr/lib/edge/release-address")
-        assert status(box)["clock"]["trusted"] is False
+        watcher.begin(box)
+        assert watcher.status(box)["clock"]["trusted"] is False
         called, _, _ = select.select([early], [], [], 0)
         assert not called, "nothing leaves the box before it knows the time"
         box.run("systemctl start edge-clock.service", 300)
@@ -104,8 +107,10 @@ def test_a_clock_without_battery_is_set_by_a_web_server_and_the_prepared_account
     with FlexMeasuresServer(port=account_port) as server:
         password = "CANARY-account-password"
         server.ensure_user("House", EMAIL, password, admin=True)
-        box.wait_until("edge status --json | grep -q '\"paired\": *true'", 600)
-    paired = status(box)
+        end = time.monotonic() + PAIRED_WITHIN_S
+        while not (paired := watcher.status(box))["flexmeasures"]["paired"]:
+            assert time.monotonic() < end, paired
+            time.sleep(2)
     assert paired["clock"]["trusted"] is True
     assert paired["flexmeasures"]["paired_as"] == EMAIL
     assert paired["flexmeasures"]["site"] == "attic"
@@ -128,7 +133,8 @@ def test_a_forgotten_password_is_forgotten_by_the_box_too_and_nothing_else(box: 
     assert 'action="/claim"' in box.get("/claim")[1]
     assert box.run("head -1 /data/edge/notes; hostname").split() == [IN_THE_STORE.decode(), "attic"]
     assert identity(box) == before
-    assert status(box)["flexmeasures"]["paired"] is True
+    watcher.begin(box)
+    assert watcher.status(box)["flexmeasures"]["paired"] is True
     # A restart begins where the last one ended, not at the image's date.
     assert abs(guest_time(box) - datetime.now(UTC)) < timedelta(hours=1)
 
@@ -180,11 +186,6 @@ def identity(box: Machine) -> list[str]:
     """What makes this box itself."""
     said = box.run("cat /etc/machine-id; sha256sum </data/edge-keys/edge-key")
     return [line.split()[0] for line in said.splitlines()]
-
-
-def status(box: Machine) -> dict[str, Any]:
-    said: dict[str, Any] = json.loads(box.run("edge status --json", 300))
-    return said
 
 
 def guest_time(box: Machine) -> datetime:
