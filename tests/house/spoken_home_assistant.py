@@ -7,6 +7,7 @@ import asyncio
 import contextlib
 import copy
 import json
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
@@ -39,8 +40,8 @@ class SpokenHomeAssistant:
         self.url = ""
 
     @asynccontextmanager
-    async def serve(self) -> AsyncIterator[str]:
-        """Listen on 127.0.0.1; yields the address."""
+    async def serve(self, certificate: ssl.SSLContext | None = None) -> AsyncIterator[str]:
+        """Listen on 127.0.0.1; yields the address. With a certificate: by https."""
         app = web.Application()
         app.add_routes(
             [
@@ -50,8 +51,8 @@ class SpokenHomeAssistant:
         )
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.01)
         await runner.setup()
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        self.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+        await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=certificate).start()
+        self.url = f"http{'s' * bool(certificate)}://127.0.0.1:{runner.addresses[0][1]}"
         try:
             yield self.url
         finally:

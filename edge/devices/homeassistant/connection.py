@@ -172,11 +172,12 @@ class Connection:
 
     async def state(self, entity: str) -> "Told | None":
         """One entity's state over REST, the only place that tells when it was last reported."""
+        url = f"{self._base_url}/api/states/{entity}"
         headers = {"Authorization": f"Bearer {self._token}"}
         try:
             async with (
                 asyncio.timeout(ANSWER_WITHIN_S),
-                self._http.get(f"{self._base_url}/api/states/{entity}", headers=headers) as answer,
+                self._http.get(url, headers=headers, ssl=trust_for(url)) as answer,
             ):
                 if answer.status == 404:
                     return None

@@ -2,12 +2,12 @@
 
 The cloud shows an interval minutes after it is over and may correct or complete it for days, so
 every cycle reads a sliding window again and offers what is new or different. The cloud keeps 14
-days: after an outage of the box or of the line the whole gap is read.
+days: after an outage of the box or of the line the whole gap is read. What comes days late is
+offered with the rest of its day, which the box may have let go.
 """
 
 import hashlib
-from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -16,15 +16,17 @@ from edge.clock import Clock
 from edge.devices.smappee.cloud import Account, Login
 from edge.devices.smappee.holds import OWN_TIMERS, SmappeeHold, exact_hold
 from edge.devices.smappee.location import Location, list_locations
+from edge.devices.smappee.news import News
 from edge.devices.smappee.readings import (
     FAMILY,
     FIVE_MINUTES,
     KEPT_BY_CLOUD,
-    OfferedSoFar,
+    Measured,
     actuator_devices,
     appliance_channel,
     event_readings,
     readings,
+    start_of,
 )
 from edge.errors import EdgeError, Malformed, Refused
 from edge.family import Answers, Choice, Field, Found, GetSecret, Notebook
@@ -44,7 +46,10 @@ REREADS = (
     (timedelta(hours=1), timedelta(hours=48)),
     (timedelta(days=1), KEPT_BY_CLOUD),
 )
-_NOTE = "smappee.read-until"
+# The box keeps readings two days after their slots. What is older than this comes with its whole
+# day (UTC, as FlexMeasures counts), so that a slot of any length up to a day is made again whole.
+NEIGHBOURS_KEPT = timedelta(days=1)
+_NOTE, _SINCE = "smappee.read-until", "smappee.since"
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +96,7 @@ class CloudSmappee:
         self._notebook = notebook
         self._account = Account(settings.login, clock)
         self._locations: dict[int, Location] = {}
-        self._offered: defaultdict[str, OfferedSoFar] = defaultdict(OfferedSoFar)
+        self._news = News()
         self._announced: dict[str, Channel] = {}
         self._note_due_ms = 0
         spread = hashlib.sha256(f"{settings.login.username}{settings.locations}".encode()).digest()
@@ -140,8 +145,7 @@ class CloudSmappee:
             own = {key for key in held_since if key.startswith(f"{FAMILY}/{place.device}/")}
             if own:
                 place.read_until = None
-            for key in own:
-                self._offered.pop(key, None)
+            self._news.forget(own)
 
     # --- reading ---------------------------------------------------------------------------------
 
@@ -155,12 +159,27 @@ class CloudSmappee:
             )
         noted = await self._notebook.get(_NOTE) or {}
         not_yet = [self._in_ms(every) for every, _ in REREADS]
-        self._locations = {
+        found = {
             ident: Location(
                 ident, known[ident], _moment(noted.get(str(ident))), reread_due_ms=not_yet.copy()
             )
             for ident in wanted
         }
+        if not self._settings.history:
+            await self._begin_now(found.values())
+        self._locations = found
+
+    async def _begin_now(self, places: Iterable[Location]) -> None:
+        """The person wants nothing from before: note when each of them began, once."""
+        begun = dict(await self._notebook.get(_SINCE) or {})
+        known = dict(begun)
+        for place in places:
+            place.since = _moment(begun.get(place.device))
+            if place.since is None:
+                place.since = (place.read_until or self._clock.wall_now()) - REREADS[0][1]
+                begun[place.device] = place.since.isoformat()
+        if begun != known:
+            await self._notebook.put(_SINCE, begun)
 
     async def _cycle(self) -> None:
         problems: list[EdgeError] = []
@@ -194,43 +213,44 @@ class CloudSmappee:
     def _window(self, place: Location, now: datetime) -> tuple[datetime, list[int]]:
         """From when to read now, and which of REREADS that fulfils."""
         oldest = now - KEPT_BY_CLOUD + FIVE_MINUTES
+        oldest = max(oldest, place.since or oldest)
         if place.read_until is None:
-            start = oldest if self._settings.history else now - REREADS[0][1]
-            return start, list(range(len(REREADS)))
+            return oldest, list(range(len(REREADS)))
         due = [
             number
             for number, due_ms in enumerate(place.reread_due_ms)
             if self._clock.boottime_ms() >= due_ms
         ]
         start = min([place.read_until - REREADS[0][1], *(now - REREADS[n][1] for n in due)])
+        if start < now - NEIGHBOURS_KEPT:
+            start = _midnight(start)
         return max(start, oldest), due
 
     async def _read_chunk(
         self, place: Location, start: datetime, end: datetime, now: datetime
     ) -> None:
-        for sensor, measures in place.measures():
-            if sensor is not None and not measures:
-                continue
-            records = await place.records(self._account, sensor, start, end)
-            for measured, reading in readings(records, measures, now):
+        told: list[tuple[Measured, Reading]] = []
+        try:
+            for sensor, measures in place.measures():
+                if sensor is None or measures:
+                    records = await place.records(self._account, sensor, start, end)
+                    told += readings(records, measures, now)
+                if sensor is None and told:
+                    place.newest = max(place.newest or start, start_of(told[-1][1]) + FIVE_MINUTES)
+        finally:  # one sensor's trouble does not hide the others
+            for measured, reading in self._news.of(told, now - NEIGHBOURS_KEPT):
                 self._offer(measured.channel, reading)
-                if sensor is None:
-                    stamp = reading.taken_at
-                    assert isinstance(stamp, datetime)  # noqa: S101
-                    place.newest = max(place.newest or stamp, stamp + FIVE_MINUTES)
         for appliance in place.info.get("appliances", ()):
             if appliance["id"] in self._settings.appliances:
                 events = await place.events(self._account, appliance["id"], start, end)
                 channel = appliance_channel(place.device, appliance)
                 for event in event_readings(events, channel):
-                    self._offer(channel, event)
+                    if self._news.is_news(event, now):
+                        self._offer(channel, event)
 
     def _offer(self, channel: Channel, reading: Reading) -> None:
-        key = reading.channel_key
-        if not self._offered[key].is_news(reading):
-            return
-        if self._announced.get(key) != channel:
-            self._announced[key] = channel
+        if self._announced.get(channel.key) != channel:
+            self._announced[channel.key] = channel
             self._intake.announce([channel])
         self._intake.offer(reading)
 
@@ -292,12 +312,18 @@ class CloudSmappee:
 
 
 def _chunks(start: datetime, end: datetime) -> list[tuple[datetime, datetime]]:
-    """[start, end) in pieces of one day, the newest first: what happens now does not wait."""
+    """[start, end) day by day, the newest first: what happens now does not wait."""
     pieces = []
     while start < end:
-        pieces.append((max(start, end - CHUNK), end))
-        end -= CHUNK
+        first = max(start, _midnight(end - FIVE_MINUTES))
+        pieces.append((first, end))
+        end = first
     return pieces
+
+
+def _midnight(moment: datetime) -> datetime:
+    """The beginning of a moment's day in UTC."""
+    return moment.replace(hour=0, minute=0, second=0, microsecond=0)
 
 
 def _moment(text: object) -> datetime | None:

@@ -25,11 +25,12 @@ from edge.model import Device, DeviceState
 
 @dataclass
 class Location:
-    """One service location, as last described and read."""
+    """One service location, as last described and read. `since`: nothing before is offered."""
 
     ident: int
     name: str
     read_until: datetime | None = None
+    since: datetime | None = None
     newest: datetime | None = None
     info: dict[str, Any] = field(default_factory=dict)
     info_due_ms: int = 0

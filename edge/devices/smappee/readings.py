@@ -6,7 +6,6 @@ minutes; 5 would be a quarter of a year, so nothing else is ever asked for.
 """
 
 import math
-from array import array
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -186,24 +185,10 @@ def event_readings(events: object, channel: Channel) -> Iterator[Reading]:
             yield Reading(channel.key, taken_at, max(0.0, float(power_w)))
 
 
-class OfferedSoFar:
-    """Remembers what was offered of one channel in the cloud's 14 days: 49 kB, never more."""
-
-    _SIZE = KEPT_BY_CLOUD // FIVE_MINUTES + 12
-
-    def __init__(self) -> None:
-        self._numbers = array("I", [0]) * self._SIZE  # five minutes since 1970
-        self._values = array("d", [math.nan]) * self._SIZE
-
-    def is_news(self, reading: Reading) -> bool:
-        """Whether this interval was not offered yet, or with another value; remembers it."""
-        assert isinstance(reading.taken_at, datetime)  # noqa: S101  # the cloud's own time
-        number = (reading.taken_at - datetime.fromtimestamp(0, UTC)) // FIVE_MINUTES
-        place = number % self._SIZE
-        if self._numbers[place] == number and self._values[place] == reading.value:
-            return False
-        self._numbers[place], self._values[place] = number, reading.value
-        return True
+def start_of(reading: Reading) -> datetime:
+    """When the interval of a reading begins; here it always bears the cloud's own time."""
+    assert isinstance(reading.taken_at, datetime)  # noqa: S101
+    return reading.taken_at
 
 
 def _is_number(value: object) -> TypeIs[int | float]:

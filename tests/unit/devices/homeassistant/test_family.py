@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ from edge.model import Device, DeviceState
 from tests.house.family_bench import PATIENCE_S, KeptIntake, SteppedClock
 from tests.house.paper_notebook import PaperNotebook
 from tests.house.spoken_home_assistant import RELEASES, TOKEN, SpokenHomeAssistant
+from tests.house.trusted_certificate import trusted_certificate
 
 
 class House:
@@ -111,6 +113,18 @@ async def test_constant_value_is_held_while_it_is_reported(house: House) -> None
         house.spoken.reported_ago = timedelta(hours=2)
         await house.clock.pass_by(timedelta(minutes=5))
     assert house.values("Grid power") == [800.0] * 6
+
+
+async def test_home_assistant_is_heard_and_held_by_https_too(tmp_path: Path) -> None:
+    spoken = SpokenHomeAssistant()
+    with trusted_certificate(tmp_path) as certificate:
+        async with spoken.serve(certificate) as url:
+            assert url.startswith("https:")
+            house = House(spoken)
+            async with house.running():
+                await house.clock.pass_by(timedelta(minutes=2, seconds=1))
+    assert not house.failures
+    assert house.values("Grid power") == [800.0] * 3
 
 
 @pytest.mark.parametrize("gap", ["unknown", "unavailable"])

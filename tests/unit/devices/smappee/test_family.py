@@ -149,7 +149,8 @@ async def test_restart_asks_for_no_more_than_it_missed(house: House) -> None:
     now = house.clock.wall_now()
     wanted = house.starts(now - timedelta(days=3), now - timedelta(minutes=15))
     assert set(wanted) <= set(taken)
-    assert min(taken) >= now - timedelta(days=3, hours=2, minutes=5)
+    day = now - timedelta(days=3)
+    assert min(taken) >= day.replace(hour=0)  # whole days
 
 
 async def test_late_and_corrected_records_are_offered_when_they_come(house: House) -> None:
@@ -188,6 +189,32 @@ async def test_first_start_offers_the_fourteen_days_and_shows_progress(house: Ho
         first = house.intake.of(CONSUMPTION)[0].taken_at
         assert isinstance(first, datetime)
         assert first > now - timedelta(days=1, minutes=10)  # what happens now does not wait
+
+
+async def test_only_from_now_on_means_never_what_was_before(house: House) -> None:
+    """Neither the windows that are read again nor a restart bring it in."""
+    joined = house.clock.wall_now()
+    for _ in range(2):
+        async with house.running(history="none"):
+            await house.clock.pass_by(timedelta(hours=25))
+    assert min(house.intake.values("smappee/")) >= joined - timedelta(hours=2)
+
+
+async def test_what_comes_days_late_comes_with_its_whole_day(house: House) -> None:
+    """By then the box has let go of the rest of the hour, or of the day, it belongs to."""
+    missed = house.clock.wall_now() - timedelta(days=3, hours=2)
+    house.cloud.off_line.append((missed, missed + FIVE_MINUTES))
+    async with house.running(history="all"):
+        await house.clock.pass_by(timedelta(minutes=1))
+        house.intake.readings.clear()
+        house.cloud.off_line.clear()
+        await house.clock.pass_by(timedelta(days=1, minutes=10))
+    day = missed.replace(hour=0)
+    offered = house.intake.values(CONSUMPTION)
+    assert {at for at in offered if at < house.clock.wall_now() - timedelta(days=2)} == set(
+        house.starts(day, day + timedelta(days=1))
+    )
+    assert day in house.intake.values("solar")  # the other side of a difference
 
 
 async def test_nothing_is_asked_while_the_clock_is_not_trusted(house: House) -> None:
@@ -232,7 +259,9 @@ async def test_appliance_events_come_only_where_wanted(house: House) -> None:
         pass
     assert not house.cloud.asked("events")
     async with house.running(appliances=[1]):
-        pass
+        await house.clock.pass_by(timedelta(minutes=11))
+    events = house.intake.of("appliance-1")
+    assert len({event.taken_at for event in events}) == len(events)
     assert {reading.value for reading in house.intake.of("appliance-1")} == {340.0, 0.0}
 
 

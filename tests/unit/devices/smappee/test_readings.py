@@ -6,7 +6,6 @@ import pytest
 
 from edge.devices.smappee.holds import OWN_TIMERS, SmappeeHold, exact_hold
 from edge.devices.smappee.readings import (
-    OfferedSoFar,
     appliance_channel,
     electricity,
     event_readings,
@@ -14,7 +13,7 @@ from edge.devices.smappee.readings import (
     readings,
     sensor_measures,
 )
-from edge.model import Channel, Direction, Kind, Quantity, Reading
+from edge.model import Channel, Direction, Kind, Quantity
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 NOON_MS = int(NOON.timestamp() * 1000)
@@ -131,15 +130,6 @@ def test_appliance_events_are_its_power_and_nought_when_it_stops() -> None:
     told = list(event_readings(events, channel))
     assert [reading.value for reading in told] == [340.0, 0.0]
     assert told[1].taken_at == NOON + timedelta(minutes=1)
-
-
-def test_only_new_or_changed_intervals_are_news() -> None:
-    so_far = OfferedSoFar()
-    first, corrected = Reading("k", NOON, 1.0), Reading("k", NOON, 2.0)
-    assert so_far.is_news(first)
-    assert not so_far.is_news(first)
-    assert so_far.is_news(corrected)
-    assert so_far.is_news(Reading("k", NOON + timedelta(days=15), 2.0))
 
 
 def test_smappee_has_four_holds_and_no_other() -> None:
