@@ -1,31 +1,16 @@
-"""What a person allowed and did: documents in state.db, as the nouns of this room. Pure."""
+"""What a person allowed: documents in state.db, as the nouns of this room. Pure."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from datetime import datetime, time, timedelta
+from dataclasses import replace
+from datetime import time, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from edge.control.decide import Controllable
-from edge.control.ledger import Deadline
 from edge.errors import ConfigFault
 
 POWER_W_MAX = 100_000  # more is not behind a household's switch
 AWAY_MAX = timedelta(hours=24)
-
-
-@dataclass(frozen=True, slots=True)
-class Hand:
-    """A person's wish that wins until `deadline` or until given back: away or not.
-
-    `at_device`: seen at the device itself, not entered on the page. `until` is the deadline as
-    wall time, for people and for the time after a reboot.
-    """
-
-    away: bool
-    deadline: Deadline
-    until: datetime
-    at_device: bool = False
 
 
 def check(device: Controllable) -> None:
@@ -84,21 +69,3 @@ def device_from_json(device_key: str, kept: Mapping[str, Any]) -> Controllable:
 
 def with_timers(device: Controllable, own_timers: tuple[timedelta, ...]) -> Controllable:
     return device if device.own_timers == own_timers else replace(device, own_timers=own_timers)
-
-
-def hand_to_json(hand: Hand) -> dict[str, Any]:
-    return {
-        "away": hand.away,
-        "deadline": list(hand.deadline),
-        "until": hand.until.isoformat(),
-        "at_device": hand.at_device,
-    }
-
-
-def hand_from_json(kept: Mapping[str, Any]) -> Hand:
-    return Hand(
-        away=kept["away"],
-        deadline=Deadline(*kept["deadline"]),
-        until=datetime.fromisoformat(kept["until"]),
-        at_device=kept["at_device"],
-    )

@@ -11,22 +11,15 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Any, Protocol
 
 from edge.clock import Clock
 from edge.control.carry_out import CarryOut
 from edge.control.decide import WHY, Controllable, Decision, decide, next_change
-from edge.control.ledger import Command, Deadline, Stage
-from edge.control.permits import (
-    Hand,
-    check,
-    device_from_json,
-    device_to_json,
-    hand_from_json,
-    hand_to_json,
-    with_timers,
-)
+from edge.control.hands import Hand, Hands
+from edge.control.ledger import Command, Stage
+from edge.control.permits import check, device_from_json, device_to_json, with_timers
 from edge.control.plan_book import PlanBook, checked_lease, lease_from_json
+from edge.documents import Documents
 from edge.errors import Refused
 from edge.health import Health
 from edge.model import Device, DeviceState, Interval, Origin, Plan
@@ -40,15 +33,7 @@ LOOK_MAX = timedelta(seconds=10)  # a clock that is set, or a hand at the device
 LOOK_MIN = timedelta(milliseconds=10)
 LOOK_TOGETHER = timedelta(milliseconds=20)  # a look serves all that wake with the same interval
 CARD_PAUSE = timedelta(seconds=30)
-_DEVICES, _HANDS, _LEASE_S = "control", "hands", "lease_s"
-_MILLISECOND = timedelta(milliseconds=1)
-
-
-class Documents(Protocol):
-    """What this room needs of store/settings.py."""
-
-    async def get(self, name: str) -> Any: ...
-    async def put(self, name: str, value: Any) -> None: ...
+_DEVICES, _LEASE_S = "control", "lease_s"
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +68,7 @@ class Steering:
         self._health = health
         self._note = note
         self._devices: dict[str, Controllable] = {}
-        self._hands: dict[str, Hand] = {}
+        self._hands = Hands(settings, clock)
         self._book = PlanBook(clock)
         self._seen_on: dict[str, bool] = {}
         self._was_alive: dict[str, bool] = {}
@@ -97,13 +82,10 @@ class Steering:
         kept = await self._settings.get(_DEVICES) or {}
         try:
             self._devices = {key: device_from_json(key, each) for key, each in kept.items()}
-            hands = await self._settings.get(_HANDS) or {}
-            found = {k: self._hand_after_restart(hand_from_json(each)) for k, each in hands.items()}
+            await self._hands.restore()
         except (KeyError, TypeError, ValueError, AttributeError):
-            found = {}
             log.exception("what may be switched cannot be read")
             self._health.alarm("control", "what may be switched was lost; allow it anew")
-        self._hands = {key: hand for key, hand in found.items() if hand is not None}
         self._book.lease = lease_from_json(await self._settings.get(_LEASE_S))
         await self.take_over()
 
@@ -158,7 +140,7 @@ class Steering:
         name = self._name(device_key)
         kept = {key: device for key, device in self._devices.items() if key != device_key}
         await self._keep_devices(kept)
-        await self._keep_hand(device_key, None)
+        await self._hands.keep(device_key, None)
         self._book.forget(device_key)
         await self._note("control", f"{name} is switched no longer")
 
@@ -176,22 +158,19 @@ class Steering:
         if span <= timedelta(0):
             raise Refused("the duration must be longer than nothing")
         now = self._clock.wall_now()
-        hand = self._hand(span, away=away)
-        decision = decide(
-            device,
-            {Origin.HAND: _hand_plan(device, hand, now, span)},
-            self._carry_out.past(device_key),
-            now,
-        )
+        hand = self._hands.wish(span, away=away)
+        wished = self._hands.plan(device, hand)
+        plans = {} if wished is None else {Origin.HAND: wished}
+        decision = decide(device, plans, self._carry_out.past(device_key), now)
         if away and decision.away_until is None:
             raise Refused(f"{self._name(device_key)}: {WHY[decision.why]}")
-        await self._keep_hand(device_key, hand)
+        await self._hands.keep(device_key, hand)
         self._woken(device_key)
         return decision.away_until or hand.until
 
     async def give_back(self, device_key: str) -> None:
         """The hand's wish is over; limit and schedule count again."""
-        await self._keep_hand(device_key, None)
+        await self._hands.keep(device_key, None)
         self._woken(device_key)
 
     # --- what FlexMeasures says -------------------------------------------------------------------
@@ -219,11 +198,9 @@ class Steering:
     def plans(self, device_key: str) -> dict[Origin, Plan]:
         """What counts for the device now."""
         plans = self._book.counting(device_key)
-        hand, device = self._hands.get(device_key), self._devices.get(device_key)
-        if hand is not None and device is not None:
-            left = (hand.deadline.boottime_ms - self._clock.boottime_ms()) * _MILLISECOND
-            if left > timedelta(0):
-                plans[Origin.HAND] = _hand_plan(device, hand, self._clock.wall_now(), left)
+        device = self._devices.get(device_key)
+        if device and (wished := self._hands.plan(device, self._hands.get(device_key))):
+            plans[Origin.HAND] = wished
         return plans
 
     def remembered(self, device_key: str) -> dict[Origin, Plan]:
@@ -331,8 +308,8 @@ class Steering:
             return  # a device with a timer of its own also comes back without a hand
         if before is (not device.normal_on) and found.is_on is device.normal_on:
             self._carry_out.given_back(key, "by_hand")
-            await self._keep_hand(
-                key, replace(self._hand(HAND_AT_DEVICE_HOLDS, away=False), at_device=True)
+            await self._hands.keep(
+                key, self._hands.wish(HAND_AT_DEVICE_HOLDS, away=False, at_device=True)
             )
 
     # --- inside -----------------------------------------------------------------------------------
@@ -349,29 +326,6 @@ class Steering:
             next_change=next_change(device, plans, past, now),
             trouble=self._carry_out.trouble(key),
         )
-
-    def _hand(self, span: timedelta, *, away: bool) -> Hand:
-        deadline_ms = self._clock.boottime_ms() + span // _MILLISECOND
-        deadline = Deadline(self._clock.boot_id(), deadline_ms)
-        return Hand(away, deadline, self._clock.wall_now() + span)
-
-    def _hand_after_restart(self, hand: Hand) -> Hand | None:
-        """A wish of an earlier boot goes on by the clock; without one it is over."""
-        if hand.deadline.boot_id == self._clock.boot_id():
-            return hand
-        left = hand.until - self._clock.wall_now()
-        if not self._clock.is_trusted() or left <= timedelta(0):
-            return None
-        return replace(self._hand(left, away=hand.away), at_device=hand.at_device)
-
-    async def _keep_hand(self, device_key: str, hand: Hand | None) -> None:
-        if hand is None and device_key not in self._hands:
-            return
-        self._hands.pop(device_key, None)
-        if hand is not None:
-            self._hands[device_key] = hand
-        kept = {key: hand_to_json(each) for key, each in self._hands.items()}
-        await self._settings.put(_HANDS, kept)
 
     async def _keep_devices(self, devices: dict[str, Controllable]) -> None:
         kept = {key: device_to_json(device) for key, device in devices.items()}
@@ -394,10 +348,3 @@ class Steering:
 def _with_its_timers(device: Controllable, found: Device | None) -> Controllable:
     """Its own timers as the device says now; those it last said while nobody knows it."""
     return device if found is None else with_timers(device, found.own_timers)
-
-
-def _hand_plan(device: Controllable, hand: Hand, now: datetime, left: timedelta) -> Plan:
-    off = hand.away is device.normal_on
-    power_w = device.off_power_w if off else device.nominal_power_w
-    # It began before now: whoever looks took their own now a moment earlier.
-    return Plan(Origin.HAND, (Interval(now - LOOK_MAX, now + left, power_w),))

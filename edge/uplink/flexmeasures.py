@@ -42,6 +42,7 @@ from edge.uplink.verdict import (
     meaning_of,
     reason_for,
 )
+from edge.uplink.versions import VersionRefused, is_supported, supported_versions
 
 __all__ = [
     "Away",
@@ -52,19 +53,12 @@ __all__ = [
     "NotFlexMeasures",
     "Posted",
     "SensorRefused",
-    "VersionRefused",
 ]
 
-OLDEST_VERSION = (0, 33)  # the first with jobs that take data; tested with 0.33.1 and 1.0.1
-NEXT_UNKNOWN_VERSION = (2, 0)
 _TOKEN = "/api/requestAuthToken"  # noqa: S105
 _PRICE_UNIT = re.compile(r"[A-Z]{3}/[kM]Wh")
 _V3 = "/api/v3_0"
 _ASSET_FIELDS = "id|name|external_id|parent_asset_id|attributes|generic_asset_type|sensors_to_show"
-
-
-class VersionRefused(Refused):
-    """A FlexMeasures that the box does not know how to speak to."""
 
 
 class SensorRefused(Refused):
@@ -362,18 +356,6 @@ class FlexMeasures:
 
 
 _MINUTE = timedelta(minutes=1)
-
-
-def is_supported(version: str) -> bool:
-    found = re.match(r"(\d+)\.(\d+)", version)
-    return found is not None and (
-        OLDEST_VERSION <= (int(found[1]), int(found[2])) < NEXT_UNKNOWN_VERSION
-    )
-
-
-def supported_versions() -> str:
-    oldest = ".".join(map(str, OLDEST_VERSION))
-    return f"version {oldest} and newer, below {'.'.join(map(str, NEXT_UNKNOWN_VERSION))}"
 
 
 def _batch(sensor: Sensor, slots: Sequence[OutboxSlot]) -> dict[str, object]:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from edge.clock import MILLISECOND, Clock
+from edge.documents import Documents
 from edge.errors import Malformed, Refused, Unreachable
 from edge.model import Origin, Plan, Sensor
 from edge.supervise import until
@@ -32,7 +33,7 @@ from edge.uplink.pacing import RESERVE, Pacing
 from edge.uplink.pairing import Yard
 from edge.uplink.remote import RemoteAsset
 from edge.uplink.session import LogInRefused
-from edge.uplink.triggering import EPOCH, Documents, Triggering
+from edge.uplink.triggering import EPOCH, Triggering
 
 log = logging.getLogger(__name__)
 

@@ -9,9 +9,9 @@ given up with words. Nothing here holds up the limits.
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, Protocol
 
 from edge.clock import MILLISECOND, Clock
+from edge.documents import Documents
 from edge.errors import ConfigFault, Refused, Unreachable
 from edge.model import Sensor
 from edge.uplink.account import Account
@@ -38,14 +38,6 @@ LOST_AGAIN_AFTER = timedelta(minutes=5)  # a trigger on a server that did not an
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _COARSEST_UNKNOWN = timedelta(minutes=5)
 _DOCUMENT = "schedules"
-
-
-class Documents(Protocol):
-    """What this room needs of store/settings.py."""
-
-    async def get(self, name: str) -> Any: ...
-    async def put(self, name: str, value: Any) -> None: ...
-    async def delete(self, name: str) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)

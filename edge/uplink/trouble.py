@@ -3,10 +3,10 @@
 from edge.errors import EdgeError, Unreachable
 from edge.uplink.address import AddressRefused
 from edge.uplink.connection import BadCertificate, NoSuchHost
-from edge.uplink.flexmeasures import VersionRefused
 from edge.uplink.pairing import ClockNotSet
 from edge.uplink.remote import NotFlexMeasures
 from edge.uplink.session import LogInRefused, NoRights
+from edge.uplink.versions import VersionRefused
 
 _WORDS: tuple[tuple[type[EdgeError], str], ...] = (  # the first that fits
     (ClockNotSet, "fm_clock"),
