@@ -1,141 +1,50 @@
 """Every quantity of every family arrives in FlexMeasures as it was measured.
 
-Fakes that speak the real protocols, the real family, intake, store, aggregation and sender, a real
-FlexMeasures; a clock that moves when told. What is expected comes from the fakes' own functions
-and plain sums, by no code of the box.
+What is expected comes from the fakes' own functions and plain sums, by no code of the box.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
-from datetime import UTC, datetime, timedelta
+from collections.abc import AsyncIterator, Mapping
+from datetime import datetime, timedelta
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 import pytest
 
-from edge.devices import load
-from edge.errors import EdgeError
-from edge.family import Family
-from edge.model import Channel, Sensor, Term
-from tests.flow.uplink_box import FIVE, MINUTE, UplinkBox, read_back
+from edge.model import Sensor
+from tests.flow.family_house import (
+    DAY,
+    HOUR,
+    NOON,
+    TEN_SECONDS,
+    Expected,
+    House,
+    home_assistant,
+    of_five_minutes,
+    smappee,
+)
+from tests.flow.uplink_box import FIVE, MINUTE
 from tests.house import smappee_cloud
-from tests.house.family_bench import SteppedClock
 from tests.house.flexmeasures import Account, FlexMeasuresServer
+from tests.house.local_smappee import LocalSmappeeMonitor
 from tests.house.p1_meter import P1Meter
-from tests.house.paper_notebook import PaperNotebook
-from tests.house.smappee_cloud import Fault, SmappeeCloud
-from tests.house.spoken_home_assistant import TOKEN, SpokenHomeAssistant
-
-NOON = datetime(2026, 3, 20, 12, tzinfo=UTC)
-TEN_SECONDS = timedelta(seconds=10)
-HOUR = timedelta(hours=1)
-DAY = timedelta(days=1)
-
-type Expected = Callable[[datetime], float]
-
-
-class House:
-    """A box with one family, and its account."""
-
-    def __init__(self, box: UplinkBox, clock: SteppedClock, url: str, owner: Account) -> None:
-        self.box, self.clock, self.notebook = box, clock, PaperNotebook()
-        self._url, self._owner = url, owner
-        self._site: int | None = None
-
-    @asynccontextmanager
-    async def running(
-        self, name: str, config: Mapping[str, Any], secrets: Mapping[str, str]
-    ) -> AsyncIterator[Family]:
-        family = load(name).create(config, secrets.get, self.box.intake, self.clock, self.notebook)
-
-        async def keep() -> None:
-            while True:
-                try:
-                    await family.run()
-                except EdgeError:
-                    await self.clock.sleep(timedelta(seconds=30))
-
-        task = asyncio.create_task(keep())
-        await asyncio.sleep(0)
-        try:
-            yield family
-        finally:
-            task.cancel()
-            await asyncio.wait([task])
-
-    async def feeds(self, key: str, unit: str, resolution: timedelta = FIVE) -> Sensor:
-        """A new sensor fed by the one channel whose key ends so."""
-        [channel] = [k for k in self.box.intake.channels() if k.endswith(key)]
-        client = self.box.client
-        if self._site is None:
-            types = await client.asset_types()
-            account = (await client.member()).account_id
-            self._site = (await client.create_asset("Home", types["building"], account)).asset_id
-        name = f"{key} {unit} {resolution}"
-        remote = await client.create_sensor(
-            self._site, name, unit, resolution, {"consumption_is_positive": True}
-        )
-        sensor = Sensor(remote.sensor_id, name, unit, resolution, (Term(channel),))
-        self.box.sensors.append(sensor)
-        return sensor
-
-    async def held(self, sensor: Sensor, start: datetime, end: datetime) -> dict[datetime, float]:
-        return await read_back(self._url, self._owner, sensor, start, end)
-
-    async def agrees(
-        self, sensor: Sensor, expected: Expected, start: datetime, end: datetime
-    ) -> None:
-        """Every slot of [start, end) is there, with the value expected."""
-        slots = range((end - start) // sensor.event_resolution)
-        told = await self.held(sensor, start, end)
-        wanted = {at: expected(at) for at in (start + n * sensor.event_resolution for n in slots)}
-        assert told == pytest.approx(wanted, abs=1e-6), sensor.name
-
-    async def sent(self) -> None:
-        await self.box.work_until_sent()
-        counts = await self.box.outbox.counts()
-        assert counts.rejected_total == 0
-        assert self.box.intake.set_aside_total() == 0
+from tests.house.smappee_cloud import Fault
 
 
 @pytest.fixture
 async def house(
     tmp_path: Path, flexmeasures_server: FlexMeasuresServer, owner: Account
 ) -> AsyncIterator[House]:
-    clock = SteppedClock(NOON)
-    box = await UplinkBox.open(tmp_path, flexmeasures_server.url, owner, clock=clock)
-    yield House(box, clock, flexmeasures_server.url, owner)
-    await box.close()
+    async with House.opened(tmp_path, flexmeasures_server.url, owner) as opened:
+        yield opened
 
 
 # --- Smappee -------------------------------------------------------------------------------------
 
 
-def of_five_minutes(energy_wh: Callable[[int], float]) -> Expected:
-    """kW of an interval whose Wh the function tells."""
-    return lambda start: energy_wh(int(start.timestamp())) * 12 / 1000
-
-
 def net_wh(start_s: int) -> float:
     return round(smappee_cloud.consumption_wh(start_s) - smappee_cloud.solar_wh(start_s), 2)
-
-
-@asynccontextmanager
-async def smappee(house: House, history: str = "none") -> AsyncIterator[SmappeeCloud]:
-    cloud = SmappeeCloud(house.clock.wall_now)
-    config = {"client_id": smappee_cloud.CLIENT_ID, "username": smappee_cloud.USERNAME}
-    secrets = {
-        "smappee.client_secret": smappee_cloud.CLIENT_SECRET,
-        "smappee.password": smappee_cloud.PASSWORD,
-    }
-    async with (
-        cloud.serve() as base_url,
-        house.running("smappee", {**config, "cloud": base_url, "history": history}, secrets),
-    ):
-        await house.clock.until_resting()
-        yield cloud
 
 
 async def test_smappees_electricity_gas_and_water_arrive_exactly(house: House) -> None:
@@ -156,6 +65,59 @@ async def test_smappees_electricity_gas_and_water_arrive_exactly(house: House) -
         await house.sent()
     for sensor, expected in fed.items():
         await house.agrees(sensor, expected, NOON - HOUR, NOON + HOUR - 4 * FIVE)
+
+
+async def test_smappees_input_modules_and_appliances_arrive_exactly(house: House) -> None:
+    async with smappee(house, appliances=[1], has_input_module=True):
+        await house.clock.pass_by(HOUR)
+        heat_pump = await house.feeds("sensor-5-1/active_energy/import", "kW")
+        bottles = await house.feeds("sensor-5-2/pulses/import", "dimensionless")
+        air = await house.feeds("sensor-5/temperature/import", "°C")
+        coffee = await house.feeds("appliance-1/active_power/import", "kW")
+        await house.sent()
+    begins, ends = NOON - HOUR, NOON + HOUR - 4 * FIVE
+    energy = of_five_minutes(
+        lambda s: smappee_cloud.heat_pump_pulses(s) / smappee_cloud.PULSES_PER_KWH * 1000
+    )
+    await house.agrees(heat_pump, energy, begins, ends)
+    counted: Expected = lambda at: smappee_cloud.bottles(int(at.timestamp()))  # noqa: E731
+    await house.agrees(bottles, counted, begins, ends)
+    await house.agrees(air, lambda _: 22.6, begins, ends)
+    drawn: Expected = lambda at: (  # noqa: E731
+        max(smappee_cloud.event_w(int(at.timestamp())), 0.0) / 1000
+    )
+    await house.agrees(coffee, drawn, begins, ends)
+
+
+async def test_smappees_monitor_in_the_house_arrives_phase_by_phase(house: House) -> None:
+    monitor = LocalSmappeeMonitor()
+
+    def power_mw(phase: int, at: datetime) -> int:
+        return int(at.timestamp()) // 10 * (7919 + phase) % 2_000_000
+
+    def mean_kw_of(phase: int) -> Expected:
+        return lambda start: (
+            fmean(power_mw(phase, start + n * TEN_SECONDS) for n in range(30)) / 1e6
+        )
+
+    secrets = {"smappee.local_password": monitor.password}
+    monitor.powers_mw = [power_mw(phase, NOON) for phase in range(4)]
+    async with (
+        monitor.serve() as address,
+        house.running("smappee", {"way": "local", "address": address}, secrets),
+    ):
+        await house.clock.until_resting()
+        for _ in range(HOUR // TEN_SECONDS):
+            at = house.clock.wall_now() + TEN_SECONDS
+            monitor.powers_mw = [power_mw(phase, at) for phase in range(4)]
+            await house.clock.pass_by(TEN_SECONDS)
+        fed = {
+            await house.feeds(f"phase{phase}/active_power/{way}", "kW"): mean_kw_of(phase)
+            for phase, way in enumerate(("import", "import", "import", "export"))
+        }
+        await house.sent()
+    for sensor, expected in fed.items():
+        await house.agrees(sensor, expected, NOON, NOON + HOUR)
 
 
 async def test_smappees_intervals_fill_any_multiple_of_five_minutes(house: House) -> None:
@@ -200,6 +162,46 @@ async def test_what_smappee_tells_late_or_corrects_is_no_loss(house: House) -> N
     )
 
 
+async def test_what_smappee_tells_days_late_is_no_loss_of_an_hour(house: House) -> None:
+    """The box has long let go of the rest of that hour, and of the other side of a difference."""
+    gone = NOON + 3 * FIVE
+    corrected = NOON + HOUR + 5 * FIVE
+
+    def used_wh(start_s: int) -> float:
+        return (
+            50.0 if start_s == int(corrected.timestamp()) else smappee_cloud.consumption_wh(start_s)
+        )
+
+    def net_kwh_of(length: timedelta) -> Expected:
+        def expected(start: datetime) -> float:
+            starts = [int((start + n * FIVE).timestamp()) for n in range(length // FIVE)]
+            return sum(used_wh(s) - smappee_cloud.solar_wh(s) for s in starts) / 1000
+
+        return expected
+
+    keys = "consumption/active_energy/import", "solar/active_energy/export"
+    async with smappee(house, history="all") as cloud:
+        cloud.off_line.append((gone, gone + FIVE))
+        await house.clock.pass_by(10 * MINUTE)
+        fed = [await house.feeds(keys[0], "kWh", each, keys[1]) for each in (FIVE, HOUR)]
+        for away in (3 * HOUR, 60 * HOUR, 2 * HOUR):  # slots leave, then readings do
+            await house.clock.advance(away)
+            await house.clock.pass_by(10 * MINUTE)
+            await house.sent()
+        told = await house.held(fed[1], NOON, NOON + 2 * HOUR)
+        assert set(told) == {NOON + HOUR}
+        cloud.off_line.clear()
+        cloud.corrections[int(corrected.timestamp())] = 50.0
+        await house.clock.advance(DAY)
+        for _ in range(6):
+            await house.clock.pass_by(5 * MINUTE)
+            await house.box.buffer.commit()
+        await house.sent()
+    for sensor in fed:
+        expected = net_kwh_of(sensor.event_resolution)
+        await house.agrees(sensor, expected, NOON, NOON + 2 * HOUR)
+
+
 async def test_fortnight_without_smappee_is_read_again_whole(house: House) -> None:
     async with smappee(house) as cloud:
         await house.clock.pass_by(HOUR)
@@ -235,7 +237,7 @@ def gas_m3(at: datetime) -> float:
 
 async def test_p1_import_and_export_per_phase_and_gas_arrive_exactly(house: House) -> None:
     meter = P1Meter("dsmr42")
-    bought_wh = 0.0
+    bought_wh = sold_wh = 0.0
     async with house.running("p1", {"port": meter.path}, {}):
         for _ in range(HOUR // TEN_SECONDS + 6):
             now = house.clock.wall_now()
@@ -247,6 +249,7 @@ async def test_p1_import_and_export_per_phase_and_gas_arrive_exactly(house: Hous
                 ("1-0:1.7.0(02.027*kW)", f"1-0:1.7.0({into / 1000:06.3f}*kW)"),
                 ("1-0:2.7.0(00.000*kW)", f"1-0:2.7.0({back / 1000:06.3f}*kW)"),
                 ("001581.123*kWh", f"{1581 + bought_wh / 1000:.6f}*kWh"),
+                ("2.8.1(000000.000", f"2.8.1({7 + sold_wh / 1000:.6f}"),
                 ("161129200000W", f"{five + HOUR:%y%m%d%H%M%S}W"),
                 ("00981.443*m3", f"{gas_m3(five):09.3f}*m3"),
             ]
@@ -265,23 +268,25 @@ async def test_p1_import_and_export_per_phase_and_gas_arrive_exactly(house: Hous
                 while house.box.intake.accepted_total == before:  # noqa: ASYNC110  # a serial line
                     await asyncio.sleep(0.001)
             bought_wh += into / 360
+            sold_wh += back / 360
             await house.clock.advance(TEN_SECONDS)
     fed: dict[Sensor, Expected] = {}
     for way, sign in (("import", 1), ("export", -1)):
         for endpoint, phases in (("0", (1, 2, 3)), ("L1", (1,)), ("L2", (2,)), ("L3", (3,))):
             sensor = await house.feeds(f"/{endpoint}/active_power/{way}", "kW")
             fed[sensor] = mean_kw(phases, sign)
-    counter = await house.feeds("/0/active_energy/import", "kW")
-    fed[counter] = mean_kw((1, 2, 3), 1)
+    counters = {
+        await house.feeds(f"/0/active_energy/{way}", "kW"): mean_kw((1, 2, 3), sign)
+        for way, sign in (("import", 1), ("export", -1))
+    }
     gas = await house.feeds("/0/gas/import", "m³")
     await house.sent()
     for sensor, expected in fed.items():
-        if sensor is counter:  # the meter counts whole Wh
-            told = await house.held(sensor, NOON, NOON + HOUR)
-            assert all(abs(told[at] - expected(at)) <= 0.025 for at in told)
-            assert len(told) == 12
-        else:
-            await house.agrees(sensor, expected, NOON, NOON + HOUR)
+        await house.agrees(sensor, expected, NOON, NOON + HOUR)
+    for sensor, expected in counters.items():  # the box reads them to the whole Wh
+        told = await house.held(sensor, NOON, NOON + HOUR)
+        assert all(abs(told[at] - expected(at)) <= 0.025 for at in told)
+        assert len(told) == 12
     burnt = await house.held(gas, NOON, NOON + 10 * FIVE)
     wanted = {at: gas_m3(at + FIVE) - gas_m3(at) for at in burnt}
     assert len(burnt) == 10
@@ -326,30 +331,8 @@ def statistics(asked: Mapping[str, Any]) -> dict[str, list[dict[str, float]]]:
     return {name: rows for name in asked["statistic_ids"] if name == "sensor.grid_power"}
 
 
-@asynccontextmanager
-async def home_assistant(
-    house: House, history: str
-) -> AsyncIterator[tuple[SpokenHomeAssistant, Family]]:
-    spoken = SpokenHomeAssistant()
-    spoken.answers["recorder/statistics_during_period"] = statistics
-    async with spoken.serve() as address:
-        secrets = {"homeassistant.token": TOKEN}
-        found = await load("homeassistant").check({"address": address}, secrets.get, house.clock)
-        chosen = [choice.value for choice in found.choices if choice.field == "entities"]
-        config = {"address": address, "history": history, "entities": chosen}
-        async with house.running("homeassistant", config, secrets) as family:
-            await house.clock.until_resting()
-            yield spoken, family
-
-
-def key_of(house: House, name: str) -> str:
-    channels: Mapping[str, Channel] = house.box.intake.channels()
-    [key] = [key for key, channel in channels.items() if channel.name == name]
-    return key
-
-
 async def test_home_assistants_power_and_counters_arrive_exactly(house: House) -> None:
-    async with home_assistant(house, "none") as (spoken, _):
+    async with home_assistant(house, "none", statistics) as (spoken, _):
         await house.clock.pass_by(HALF_MINUTE)
         counted = 1234.5
         told: dict[datetime, float] = {}
@@ -358,14 +341,21 @@ async def test_home_assistants_power_and_counters_arrive_exactly(house: House) -
             told[now] = counted
             before = house.box.intake.accepted_total
             await spoken.set("sensor.grid_power", str(grid_w(now)))
+            await spoken.set("sensor.solar_power", str(grid_w(now) / 2000))  # told in kW
             await spoken.set("sensor.grid_import", str(round(counted, 6)))
+            grown = counted - 1234.5
+            await spoken.set("sensor.grid_export", str(round(99000 + 3000 * grown, 3)))  # in Wh
+            await spoken.set("sensor.gas", str(round(500.25 + grown / 10, 6)))
             async with asyncio.timeout(10):
-                while house.box.intake.accepted_total < before + 2:  # noqa: ASYNC110  # a socket
+                while house.box.intake.accepted_total < before + 5:  # noqa: ASYNC110  # a socket
                     await asyncio.sleep(0.001)
             counted += grid_w(now) / 1000 * HALF_MINUTE / HOUR
             await house.clock.pass_by(HALF_MINUTE)
-        power = await house.feeds(key_of(house, "Grid power"), "kW")
-        energy = await house.feeds(key_of(house, "Grid import"), "kWh")
+        power = await house.feeds(house.key_of("Grid power"), "kW")
+        solar = await house.feeds(house.key_of("Solar power"), "kW")
+        energy = await house.feeds(house.key_of("Grid import"), "kWh")
+        given = await house.feeds(house.key_of("Grid export"), "kWh")
+        gas = await house.feeds(house.key_of("Gas"), "m³")
         await house.sent()
     first = NOON + FIVE
     await house.agrees(
@@ -374,27 +364,35 @@ async def test_home_assistants_power_and_counters_arrive_exactly(house: House) -
         first,
         NOON + 9 * FIVE,
     )
-    await house.agrees(energy, lambda s: told[s + FIVE] - told[s], first, NOON + 9 * FIVE)
+    for sensor, share in ((energy, 1.0), (given, 3.0), (gas, 0.1)):
+        counts: Expected = lambda s, share=share: (told[s + FIVE] - told[s]) * share  # noqa: E731
+        await house.agrees(sensor, counts, first, NOON + 9 * FIVE)
+    await house.agrees(
+        solar,
+        lambda start: fmean(grid_w(start + n * HALF_MINUTE) for n in range(10)) / 2000,
+        first,
+        NOON + 9 * FIVE,
+    )
 
 
 async def test_home_assistants_history_of_a_sensor_mapped_late_arrives(house: House) -> None:
     """Days after it was joined, when the box has long let its first readings go."""
-    async with home_assistant(house, "none"):
+    async with home_assistant(house, "none", statistics):
         await house.clock.pass_by(10 * MINUTE)
-    await house.feeds(key_of(house, "Solar power"), "kW")
+    await house.feeds(house.key_of("Solar power"), "kW")
     for away in (HOUR, 60 * HOUR, 2 * HOUR, 2 * HOUR):  # slots leave, then readings do
         await house.sent()
         await house.clock.advance(away)
     house.notebook.pages["homeassistant.read-until"] = house.clock.wall_now().isoformat()
-    async with home_assistant(house, "all") as (_, family):
+    async with home_assistant(house, "all", statistics) as (_, family):
         await house.clock.pass_by(10 * MINUTE)
         await house.box.buffer.commit()
-        power = await house.feeds(key_of(house, "Grid power"), "kW")
-        held_since = await house.box.buffer.oldest([key_of(house, "Grid power")])
+        power = await house.feeds(house.key_of("Grid power"), "kW")
+        held_since = await house.box.buffer.oldest([house.key_of("Grid power")])
         assert held_since is not None
         assert held_since > NOON + DAY
         await house.box.due.round()
-        await family.offer_history({key_of(house, "Grid power"): held_since})  # type: ignore[attr-defined]
+        await family.offer_history({house.key_of("Grid power"): held_since})  # type: ignore[attr-defined]
         for _ in range(20):
             await house.clock.pass_by(TEN_SECONDS / 2)
             await house.box.buffer.commit()  # as it does by itself when many readings wait

@@ -25,6 +25,7 @@ LOCATION = 123
 CLIENT_ID, CLIENT_SECRET = "house-client", "house-client-secret"
 USERNAME, PASSWORD = "anna@example.org", "house-password"
 GAS_SENSOR, GAS_PULSES_PER_M3, WATER_PULSES_PER_M3 = 4, 100.0, 1000.0
+INPUT_MODULE, PULSES_PER_KWH = 5, 800.0
 HOLDS_S = (300, 900, 1800, 3600)
 FIVE_MINUTES = timedelta(minutes=5)
 STEPS_S = {1: 300, 2: 3600, 3: 86400, 4: 30 * 86400, 5: 91 * 86400}
@@ -49,6 +50,19 @@ def gas_pulses(start_s: int) -> int:
 
 def water_pulses(start_s: int) -> int:
     return start_s // 300 % 3
+
+
+def heat_pump_pulses(start_s: int) -> int:
+    return start_s // 300 % 11
+
+
+def bottles(start_s: int) -> int:
+    return start_s // 300 % 4
+
+
+def event_w(at_s: int) -> float:
+    """What the appliance is said to draw at each half hour; below zero it stops."""
+    return 340.0 if at_s // 1800 % 2 else -340.0
 
 
 @dataclass
@@ -93,6 +107,7 @@ class SmappeeCloud:
         self.faults: deque[Fault] = deque()
         self.password = PASSWORD
         self.per_minute_max: int | None = None
+        self.has_input_module = False
         self.actuators = {1: Actuator("Boiler"), 2: Actuator("Heat pump")}
         self.log: list[Asked] = []
         self.tokens: dict[str, datetime] = {}
@@ -239,18 +254,25 @@ class SmappeeCloud:
                 "electricityCurrency": "EUR",
                 "appliances": [{"id": 1, "name": "Coffeemaker", "type": "cooking"}],
                 "actuators": actuators,
-                "sensors": [
-                    {
-                        "id": GAS_SENSOR,
-                        "name": "3003000078",
-                        "channels": [
-                            _sensor_channel(1, "gas", "Gas", GAS_PULSES_PER_M3),
-                            _sensor_channel(2, "water", "Water", WATER_PULSES_PER_M3),
-                        ],
-                    }
-                ],
+                "sensors": self._sensors(),
             }
         )
+
+    def _sensors(self) -> list[dict[str, object]]:
+        gas = [
+            _sensor_channel(1, "gas", "Gas", GAS_PULSES_PER_M3),
+            _sensor_channel(2, "water", "Water", WATER_PULSES_PER_M3),
+        ]
+        found: list[dict[str, object]] = [
+            {"id": GAS_SENSOR, "name": "3003000078", "channels": gas},
+        ]
+        if self.has_input_module:
+            inputs = [
+                _sensor_channel(1, "electricity", "Heat pump", PULSES_PER_KWH, "kWh"),
+                _sensor_channel(2, "other", "Bottles", 1.0, "bottles"),
+            ]
+            found.append({"id": INPUT_MODULE, "name": "5005000012", "channels": inputs})
+        return found
 
     def _starts(self, request: web.Request) -> list[int] | None:
         """The starts in seconds of the intervals asked for; closed-open, as the cloud has it."""
@@ -301,18 +323,21 @@ class SmappeeCloud:
         starts = self._starts(request)
         if starts is None:
             return web.Response(status=500, text="<html>Internal Server Error</html>")
+        sensor = int(request.match_info["sensor"])
+        first, second = (
+            (gas_pulses, water_pulses) if sensor == GAS_SENSOR else (heat_pump_pulses, bottles)
+        )
         records = [
             {
                 "timestamp": start_s * 1000,
-                "value1": gas_pulses(start_s),
-                "value2": water_pulses(start_s),
+                "value1": first(start_s),
+                "value2": second(start_s),
                 "temperature": 226,
                 "humidity": 41,
                 "battery": 100,
             }
             for start_s in starts
         ]
-        sensor = int(request.match_info["sensor"])
         return web.json_response(
             {"serviceLocationId": LOCATION, "sensorId": sensor, "records": records}
         )
@@ -323,7 +348,7 @@ class SmappeeCloud:
         newest = last_ms // half_hour_ms * half_hour_ms
         events = [
             {
-                "activePower": 340.0 if stamp // half_hour_ms % 2 else -340.0,
+                "activePower": event_w(stamp // 1000),
                 "totalPower": 1060.0,
                 "applianceId": int(request.query["applianceId"]),
                 "timestamp": stamp,
@@ -355,11 +380,13 @@ class SmappeeCloud:
         return web.Response()
 
 
-def _sensor_channel(number: int, kind: str, name: str, pulses: float) -> dict[str, object]:
+def _sensor_channel(
+    number: int, kind: str, name: str, pulses: float, unit: str = "m3"
+) -> dict[str, object]:
     return {
         "name": name,
         "ppu": pulses,
-        "uom": "m3",
+        "uom": unit,
         "enabled": True,
         "type": kind,
         "channel": number,
