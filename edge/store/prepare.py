@@ -72,7 +72,8 @@ def _bring_up_to_date(path: Path, page_bytes: int, schemas: tuple[Schema, ...]) 
 
 @contextlib.contextmanager
 def _opened(path: Path) -> Iterator[sqlite3.Connection]:
-    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as db:
+    # A file that somebody holds is not waited for: the agent, which must have it, will.
+    with contextlib.closing(sqlite3.connect(path, timeout=0, isolation_level=None)) as db:
         db.execute("PRAGMA locking_mode=exclusive")
         db.execute("PRAGMA synchronous=full")
         yield db
