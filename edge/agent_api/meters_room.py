@@ -65,6 +65,7 @@ class MetersRoom:
                 families=[await self._family(name) for name in FAMILIES],
                 devices=self._devices(),
                 stick=self._network.stick() if "zwave" in FAMILIES else None,
+                gone=self._network.gone(),
             )
         )
 

@@ -14,10 +14,12 @@ from typing import Any, Protocol, cast
 from aiohttp import web
 
 from edge.agent_api.door import answer, asked
+from edge.agent_api.inheritance import Inheritance
 from edge.agent_api.network_story import Story
 from edge.agent_api.refusals import NotAllowed
 from edge.clock import MILLISECOND, Clock
 from edge.contract.setup import (
+    GoneDevice,
     MemoriesView,
     MemoryCopy,
     NetworkRequest,
@@ -89,6 +91,7 @@ class _Upkeep(Protocol):
     async def rebuild_routes(self) -> None: ...
     async def stop_rebuilding_routes(self) -> None: ...
     async def set_power_interval(self, device: str, interval: timedelta | None) -> None: ...
+    async def adopt(self, device: str, old_device: str, name: str) -> None: ...
 
 
 class _Backups(Protocol):
@@ -116,9 +119,15 @@ class NetworkRoom:
     """Routes over the Z-Wave family, where it runs."""
 
     def __init__(
-        self, families: Families, stick_watch: StickWatch, clock: Clock, note: Note
+        self,
+        families: Families,
+        inheritance: Inheritance,
+        stick_watch: StickWatch,
+        clock: Clock,
+        note: Note,
     ) -> None:
         self._families = families
+        self._inheritance = inheritance
         self._stick_watch = stick_watch
         self._clock = clock
         self._note = note
@@ -171,7 +180,13 @@ class NetworkRoom:
         if ":" in device.device:  # one socket of a device
             return offered
         offered += ["ping", "interview", "rename", "interval", "remove"]
-        return offered + (["replace", "remove_failed"] if device.state is DeviceState.DEAD else [])
+        if device.state is DeviceState.DEAD:
+            return [*offered, "replace", "remove_failed"]
+        return [*offered, "take_over"]  # where a device is gone
+
+    def gone(self) -> list[GoneDevice]:
+        """The devices whose place another may take; none while the stick is away."""
+        return self._inheritance.gone() if self.stick().code == "ready" else []
 
     # --- routes -----------------------------------------------------------------------------------
 
@@ -253,6 +268,10 @@ class NetworkRoom:
                 await family.upkeep.rename(device, wanted.text)
             case "interval":
                 await family.upkeep.set_power_interval(device, timedelta(seconds=wanted.seconds))
+            case "take_over":
+                await self._inheritance.hand_over(family.upkeep, wanted.device, wanted.text)
+                told = {"device": wanted.device, "place_of": wanted.text}
+                await self._note("network", "Z-Wave: take_over", told)
             case "switch_test":
                 outcome = await family.upkeep.test_switch(device)
                 await self._note("command", "switch tested by hand", {"device": wanted.device})

@@ -18,6 +18,7 @@ from edge.agent_api.entrance import Entrance, session_needed
 from edge.agent_api.flexmeasures_room import FlexMeasuresRoom
 from edge.agent_api.hosts import own_hosts
 from edge.agent_api.household_room import HouseholdRoom
+from edge.agent_api.inheritance import Inheritance
 from edge.agent_api.live_room import LiveRoom
 from edge.agent_api.log_tail import LogTail
 from edge.agent_api.map_room import MapRoom
@@ -79,7 +80,13 @@ class PageDoor:
             window=timedelta(seconds=parts.config.claim_window_s),
             code=parts.credentials.get(CLAIM_CODE),
         )
-        self.network = NetworkRoom(parts.families, parts.stick_watch, parts.clock, self._note)
+        self.network = NetworkRoom(
+            parts.families,
+            Inheritance(parts.families, parts.intake, parts.account),
+            parts.stick_watch,
+            parts.clock,
+            self._note,
+        )
         self._privileged = Privileged()
         self.backups = BackupDesk(
             parts.config.state_dir,

@@ -128,10 +128,18 @@ class StickView(Message):
     text: str
 
 
+class GoneDevice(Message):
+    """A device that left its network and still has channels; another may take its place."""
+
+    key: str
+    name: str
+
+
 class MetersView(Message):
     families: list[FamilyView]
     devices: list[DeviceView]
     stick: StickView | None
+    gone: list[GoneDevice] = Field(default_factory=list)
 
 
 class FamilyRequest(Secretive):
@@ -178,6 +186,7 @@ class NetworkRequest(Message):
         "interval",
         "switch_test",
         "restore_memory",
+        "take_over",
     ]
     device: ShortText = ""
     text: Annotated[str, Field(max_length=500)] = ""

@@ -19,7 +19,7 @@ from edge.model import Channel, Device, Sensor
 from edge.uplink import pairing
 from edge.uplink.address import Address, Reach, parse_address
 from edge.uplink.flexmeasures import FlexMeasures
-from edge.uplink.mapping import Feed, default_mapping, sensors_from_json, sensors_to_json
+from edge.uplink.mapping import Feed, default_mapping, moved, sensors_from_json, sensors_to_json
 from edge.uplink.pairing import Look, Pairing, SiteWish
 from edge.uplink.remote import RemoteSensor
 
@@ -214,6 +214,11 @@ class Account:
     async def map_by_default(self) -> Sequence[Sensor]:
         """Feed every meter as default_mapping says."""
         return await self.map(default_mapping(self._channels().values()))
+
+    async def move_feeds(self, device_key: str, old_key: str) -> None:
+        """What a device fed is fed by the one whose place it took; both are the same from now."""
+        async with self._one_at_a_time:
+            await self._keep_mapping(moved(self._sensors, device_key, old_key))
 
     # --- inside -----------------------------------------------------------------------------------
 

@@ -61,6 +61,34 @@ def turned_for(feed: Feed, attributes: Mapping[str, object], unit: str) -> tuple
     return tuple(replace(term, sign=-term.sign) for term in feed.terms)
 
 
+def moved(sensors: Sequence[Sensor], device_key: str, old_key: str) -> list[Sensor]:
+    """The mapping once a device goes on as another one: its channels are the other's then. A sensor
+    that would show what another one shows already falls out."""
+
+    def renamed(key: str | None) -> str | None:
+        own = f"{device_key}/"
+        return f"{old_key}/{key.removeprefix(own)}" if key and key.startswith(own) else key
+
+    kept: list[Sensor] = []
+    for sensor in sensors:
+        terms = tuple(
+            replace(
+                term,
+                channel_key=renamed(term.channel_key) or "",
+                fallback_key=renamed(term.fallback_key),
+            )
+            for term in sensor.terms
+        )
+        is_shown = any(_keys(other.terms) == _keys(terms) for other in sensors)
+        if terms == sensor.terms or not is_shown:
+            kept.append(replace(sensor, terms=terms))
+    return kept
+
+
+def _keys(terms: Iterable[Term]) -> set[str]:
+    return {term.channel_key for term in terms}
+
+
 def sensors_to_json(sensors: Iterable[Sensor]) -> list[dict[str, object]]:
     """The mapping as state.db keeps it."""
     return [

@@ -262,14 +262,18 @@ async def test_device_that_came_in_place_of_another_goes_on_under_its_name(house
         await box.step(DeviceReady)
         with pytest.raises(Refused, match="still belongs"):
             await box.zwave.upkeep.adopt(f"{HOME}-25", PLUG)
-        await box.zwave.upkeep.adopt(f"{HOME}-25", f"{HOME}-99")
+        await box.zwave.upkeep.adopt(f"{HOME}-25", f"{HOME}-99", "Boiler")
+        assert device(box, f"{HOME}-99").name == "Boiler"
         assert f"zwave/{HOME}-99/0/active_power/import" in box.notes.channels
         await box.zwave.turn_off(f"{HOME}-99", None)
         assert await house.stick.is_on(25) is False
+        await box.zwave.turn_on(f"{HOME}-25")  # what was begun under its own number is ended
+        assert await house.stick.is_on(25) is True
         assert box.notes.documents["zwave"]["aliases"] == {f"{HOME}-25": f"{HOME}-99"}
         await house.stick.exclude(25)
         await box.zwave.network.remove()
         assert (await box.step(DeviceRemoved)).device == f"{HOME}-99"
+        await until(lambda: box.notes.documents["zwave"]["aliases"] == {})  # its number is free
         await until(lambda: not box.zwave.network.is_busy())
 
 

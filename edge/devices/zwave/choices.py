@@ -32,6 +32,14 @@ class Choices:
             for device, seconds in document.get("power_intervals_s", {}).items()
         }
 
+    async def forget(self, device: str) -> None:
+        """The device left: its number may come back as another one's."""
+        before = len(self.aliases) + len(self.names)
+        self.names.pop(device, None)
+        self.aliases = {own: old for own, old in self.aliases.items() if old != device}
+        if len(self.aliases) + len(self.names) != before:
+            await self.save()
+
     async def save(self) -> None:
         """Keep them in the notebook."""
         if self._notebook is not None:

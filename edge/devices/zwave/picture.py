@@ -65,8 +65,12 @@ class Picture:
 
     def node(self, device: str) -> Node:
         """The node behind a device name. Raises Unreachable or Refused."""
-        for node in self.driver().controller.nodes.values():
-            if self.device_of(node) == device and not node.is_controller_node:
+        nodes = [n for n in self.driver().controller.nodes.values() if not n.is_controller_node]
+        for node in nodes:
+            if self.device_of(node) == device:
+                return node
+        for node in nodes:  # what was begun under a device's own number is ended all the same
+            if device_name(self._home_id or 0, node.node_id) == device:
                 return node
         raise Refused(f"there is no Z-Wave device {device}; it may have been removed")
 

@@ -83,9 +83,8 @@ class Upkeep:
                     with suppress(Refused):  # it may have left already
                         await self._name(self._picture.node(device))
                 case DeviceRemoved(device=device, reason=reason):
-                    if reason is not RemovalReason.REPLACED and device in self._choices.names:
-                        del self._choices.names[device]
-                        await self._choices.save()
+                    if reason is not RemovalReason.REPLACED:
+                        await self._choices.forget(device)
 
     async def _name(self, node: Node) -> None:
         """The name of the notebook where the driver knows none; else that of the driver, noted."""
@@ -159,14 +158,22 @@ class Upkeep:
         self._wish_soon(node)
         await self._choices.save()
 
-    async def adopt(self, device: str, old_device: str) -> None:
-        """Let `device` go on under the name of one that is no longer there: same channels, same
-        history. Raises Refused while the old one still belongs to the network.
+    async def adopt(self, device: str, old_device: str, name: str = "") -> None:
+        """Let `device` go on as one that is no longer there: same channels, same history, and its
+        `name` where it has none of its own. Raises Refused while the old one still belongs to the
+        network.
         """
         node = self._picture.node(device)
         controller = self._picture.driver().controller
         if any(self._picture.device_of(other) == old_device for other in controller.nodes.values()):
             raise Refused(f"{old_device} still belongs to the network; remove or replace it first")
+        if (kept := printable(name)) and not printable(node.name or ""):
+            await self._call(node, kept)
+        self._choices.names.pop(device, None)
+        if own := printable(node.name or ""):
+            self._choices.names[old_device] = own
+        if (interval := self._choices.power_intervals.pop(device, None)) is not None:
+            self._choices.power_intervals[old_device] = interval
         self._choices.aliases[device_name(controller.home_id or 0, node.node_id)] = old_device
         await self._choices.save()
         self._picture.take_in(node)

@@ -39,7 +39,7 @@ _SHOWN_APART = frozenset(
 type Key = Annotated[str, Form(max_length=200)]
 type Text = Annotated[str, Form(max_length=500)]
 
-_AT_ONCE = frozenset({"ping", "rename", "interval", "switch_test"})
+_AT_ONCE = frozenset({"ping", "rename", "interval", "switch_test", "take_over"})
 
 
 @router.get("/network/add")
@@ -88,7 +88,8 @@ async def act(
             )
         raise
     if doing in _AT_ONCE and device:
-        return see_other(f"/device/{quote(device)}", f"did_{doing}")
+        shown = text if doing == "take_over" else device  # it is the other one from now on
+        return see_other(f"/device/{quote(shown)}", f"did_{doing}")
     return see_other("/network")
 
 
@@ -134,6 +135,7 @@ async def show_device(
         request,
         "device.html",
         device=found,
+        gone=meters.gone,
         main_channels=[each for each in channels if _matters(each)],
         rest_channels=[each for each in channels if not _matters(each)],
         deviates_from=DEVIATES_FROM_PERCENT,

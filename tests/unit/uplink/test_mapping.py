@@ -8,6 +8,7 @@ from edge.model import Channel, Direction, Kind, Quantity, Sensor, Term
 from edge.uplink.mapping import (
     Feed,
     default_mapping,
+    moved,
     sensors_from_json,
     sensors_to_json,
     turned_for,
@@ -148,3 +149,29 @@ def test_id_nobody_knows_stands_in_a_name_only_where_the_device_has_two_of_it() 
     alone, first, second = power("a", "0e9c2cc74e0e"), power("b", "111111111111"), power("b", "2")
     names = [feed.name for feed in default_mapping([alone, first, second])]
     assert names == ["electricity-power", "electricity-power 111111111111", "electricity-power 2"]
+
+
+def fed(sensor_id: int, *keys: str, fallback: str | None = None) -> Sensor:
+    terms = tuple(Term(key, 1, fallback) for key in keys)
+    return Sensor(sensor_id, f"sensor {sensor_id}", "kW", FIVE_MINUTES, terms)
+
+
+def test_what_a_device_fed_is_fed_by_the_one_whose_place_it_took() -> None:
+    new = fed(1, "zwave/9/0/active_power/import", fallback="zwave/9/0/active_energy/import")
+    (kept,) = moved([new], "zwave/9", "zwave/7")
+    assert kept.sensor_id == 1
+    assert kept.terms == (
+        Term("zwave/7/0/active_power/import", 1, "zwave/7/0/active_energy/import"),
+    )
+
+
+def test_sensor_of_the_new_device_gives_way_to_the_old_one_and_sums_stay() -> None:
+    old = fed(1, "zwave/7/0/active_power/import")
+    new = fed(2, "zwave/9/0/active_power/import")
+    both = fed(3, "zwave/9/0/active_power/import", "zwave/91/0/active_power/import")
+    kept = moved([old, new, both], "zwave/9", "zwave/7")
+    assert [sensor.sensor_id for sensor in kept] == [1, 3]
+    assert [term.channel_key for term in kept[1].terms] == [
+        "zwave/7/0/active_power/import",
+        "zwave/91/0/active_power/import",
+    ]
