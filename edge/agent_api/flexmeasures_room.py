@@ -19,7 +19,7 @@ from edge.contract.setup import Account as AccountView
 from edge.contract.setup import AccountRequest, AssetChoice, PairingView, SiteRequest
 from edge.errors import EdgeError
 from edge.uplink.account import Account, LogIn
-from edge.uplink.pairing import Look, SiteWish
+from edge.uplink.pairing import Look, SiteWish, StillHeard
 from edge.uplink.trouble import trouble_of
 
 KEPT_FOR = timedelta(minutes=15)
@@ -72,11 +72,17 @@ class FlexMeasuresRoom:
         if pending is None:
             raise NotAllowed("fm_log_in_again", 409)
         log_in, seen = pending
-        left = {c.asset.asset_id for c in seen.choices if c.left_by}
+        left = {c.asset.asset_id: c.still_heard for c in seen.choices if c.left_by}
         adopt = wanted.adopt and wanted.asset_id in left
-        wish = SiteWish(wanted.asset_id, wanted.name, adopt=adopt)
+        knows = adopt and left[wanted.asset_id or 0]  # the page said so beside the tick
+        wish = SiteWish(wanted.asset_id, wanted.name, adopt=adopt, although_heard=knows)
         with _in_the_pages_words():
-            made = await self._account.pair(log_in, wish)
+            try:
+                made = await self._account.pair(log_in, wish)
+            except StillHeard:  # since the person looked: the page shows it as it is now
+                seen = await self._account.look(log_in)
+                self._pending = (log_in, seen, self._clock.boottime_ms())
+                raise
         self._pending = None
         detail = {"url": log_in.address.base, "email": log_in.email, "site": made.site.name}
         if adopt:

@@ -26,17 +26,23 @@ ASSET_TYPE = "building"  # "process" and "load" would fall to a scheduler that i
 STALE_AFTER = timedelta(minutes=11)
 
 
+class StillHeard(Refused):
+    """The box whose place this one should take sends: somebody must say that it will be off."""
+
+
 class ClockNotSet(Unreachable):
     """The box does not know the time yet, so it could neither check a certificate nor date data."""
 
 
 @dataclass(frozen=True, slots=True)
 class SiteWish:
-    """An existing asset, or a name to find or create; `adopt` takes over what a box left there."""
+    """An existing asset, or a name to find or create; `adopt` takes over what a box left there,
+    `although_heard` also where that box sends still."""
 
     asset_id: int | None = None
     name: str | None = None
     adopt: bool = False
+    although_heard: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,10 +108,13 @@ async def pair(
     known: Sequence[Sensor] = (),
 ) -> Pairing:
     """Find or make the site, the assets and the sensors. `box` is the box's lasting identity,
-    `known` the mapping so far; calling it again changes nothing."""
+    `known` the mapping so far; calling it again changes nothing. Raises StillHeard."""
     seen = await look(flexmeasures, box, clock)
     site = await _site(flexmeasures, box, wish, seen)
     if wish.adopt:
+        is_heard = any(c.still_heard for c in seen.choices if c.asset.asset_id == site.asset_id)
+        if is_heard and not wish.although_heard:
+            raise StillHeard(f"another box sends to {site.name}; switch it off for good first")
         await adopt(flexmeasures, box, site)
     sensors, refused = await provide(
         flexmeasures, box, site.asset_id, seen.member, devices, feeds, channels, known

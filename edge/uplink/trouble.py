@@ -3,7 +3,7 @@
 from edge.errors import EdgeError, Unreachable
 from edge.uplink.address import AddressRefused
 from edge.uplink.connection import BadCertificate, NoSuchHost
-from edge.uplink.pairing import ClockNotSet
+from edge.uplink.pairing import ClockNotSet, StillHeard
 from edge.uplink.remote import NotFlexMeasures
 from edge.uplink.session import LogInRefused, NoRights
 from edge.uplink.versions import VersionRefused
@@ -16,6 +16,7 @@ _WORDS: tuple[tuple[type[EdgeError], str], ...] = (  # the first that fits
     (NoRights, "fm_no_rights"),
     (NotFlexMeasures, "fm_not_flexmeasures"),
     (Unreachable, "fm_unreachable"),
+    (StillHeard, "fm_box_lives"),
 )
 
 

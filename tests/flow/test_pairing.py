@@ -15,12 +15,13 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from edge.errors import EdgeError, Refused
-from edge.model import Channel, Device, DeviceState, Direction, Kind, Quantity, Sensor, Term
+from edge.model import Channel, Device, DeviceState, Direction, Kind, Quantity, Sensor, Slot, Term
+from edge.store.outbox import OutboxSlot, SlotState
 from edge.uplink.address import Reach, parse_address
 from edge.uplink.connection import BadCertificate
 from edge.uplink.flexmeasures import FlexMeasures
 from edge.uplink.mapping import Feed, default_mapping, sensors_from_json, sensors_to_json
-from edge.uplink.pairing import ClockNotSet, Pairing, SiteWish, look, pair
+from edge.uplink.pairing import ClockNotSet, Pairing, SiteWish, StillHeard, look, pair
 from edge.uplink.session import NoRights
 from edge.uplink.trouble import trouble_of
 from tests.house.fake_clock import FakeClock
@@ -159,6 +160,27 @@ async def test_assets_of_a_dead_box_are_adopted_and_nothing_is_doubled(
     assert heir.sensors == dead.sensors
     assert len(await client.assets()) == 3
     assert (await look(client, "box-new", FakeClock())).choices[0].left_by == frozenset()
+
+
+async def test_box_that_sends_is_not_robbed_unless_somebody_knows(
+    clients: Client, owner: Account
+) -> None:
+    """Also where it began to send only after somebody looked."""
+    client = clients(owner)
+    alive = await paired(client, "box-alive")
+    lately = FakeClock().wall_now() - timedelta(minutes=10)
+    slot = Slot(alive.sensors[0].sensor_id, lately, timedelta(minutes=5), 1.5)
+    waiting = OutboxSlot(1, slot, None, SlotState.WAITING, 0, None, None, None)
+    await client.post_slots(alive.sensors[0], [waiting])
+    assert (await look(client, "box-new", FakeClock())).choices[0].still_heard
+    wish = SiteWish(asset_id=alive.site.asset_id, adopt=True)
+    before = await client.assets()
+    with pytest.raises(StillHeard) as caught:
+        await paired(client, "box-new", wish)
+    assert trouble_of(caught.value) == "fm_box_lives"
+    assert await client.assets() == before
+    heir = await paired(client, "box-new", replace(wish, although_heard=True))
+    assert heir.sensors == alive.sensors
 
 
 async def test_two_boxes_in_one_site_keep_apart(clients: Client, owner: Account) -> None:
