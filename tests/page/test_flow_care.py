@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,8 @@ from edge.contract import Status
 from edge.errors import EdgeError
 from tests.house import arrived
 from tests.house.flexmeasures import FlexMeasuresServer
-from tests.house.stick import PLUGS
+from tests.house.stick import PLUGS, Value, W
+from tests.page.old_sensor import ARRIVES_WITHIN_S, OldSensor, fed
 from tests.page.settled import (
     at_home,
     go_on,
@@ -35,11 +37,6 @@ def page(house: WholeHouse, server: FlexMeasuresServer, context: BrowserContext)
 
 def status(house: WholeHouse) -> Status:
     return ask(house.own_socket, "GET", "/status", Status)
-
-
-def fed(house: WholeHouse) -> dict[str, int | None]:
-    """Which channel feeds which sensor."""
-    return {channel.key: channel.sensor_id for channel in status(house).channels}
 
 
 def test_a_changed_password_logs_everybody_else_out(house: WholeHouse, page: Page) -> None:
@@ -96,8 +93,11 @@ def test_a_new_box_goes_on_as_the_old_one(
     tmp_path: Path,
 ) -> None:
     """Backup, factory reset, a fresh claim, and everything back: pairing, mapping, names, copies
-    of the stick's memory; and FlexMeasures sees the same box."""
+    of the stick's memory; FlexMeasures sees the same box, and the first slot it takes from it goes
+    where those before went."""
     owner = owner_of(house, server)
+    sensor = OldSensor.make(house, server, "kettle of old")
+    sensor.choose(house, page, KETTLE)
     open_device(house, page, KETTLE)
     page.fill("#rename", "Kettle")
     page.locator("form", has=page.locator("#rename")).get_by_role("button").click()
@@ -142,6 +142,14 @@ def test_a_new_box_goes_on_as_the_old_one(
     expect(page.locator("input[name=text]").first).to_be_visible()
     page.goto(house.url)
     expect(page).to_have_url(f"{house.url}/live")  # nothing is left to do but wait for a slot
+    expect(page.locator("#live .sent:not(.good)")).to_be_visible()
+    since = datetime.now(UTC)
+    house.do(lambda: house.stick.report(Value(KETTLE, 0, W, 900.0)))
+    expect(page.locator("#live .sent.good")).to_be_visible(timeout=ARRIVES_WITHIN_S * 1000)
+    sensor.wait_for(house, 0.9, since)
+    assert arrived.sensors(server.url, owner) == known
+    page.goto(house.url)
+    expect(page).to_have_url(f"{house.url}/")
 
 
 def test_a_new_stick_gets_the_memory_of_the_old_one(

@@ -4,15 +4,16 @@ import hashlib
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 import aiohttp
 import pytest
-import requests
 from playwright.sync_api import BrowserContext, Locator, Page, expect
 
 from tests.house.flexmeasures import FlexMeasuresServer
 from tests.house.stick import METER, PLUGS, Value, W
 from tests.page.browser import Watched
+from tests.page.old_sensor import OldSensor, fed
 from tests.page.settled import (
     HOME,
     at_home,
@@ -20,7 +21,6 @@ from tests.page.settled import (
     everything_reports,
     looked_at,
     open_device,
-    owner_of,
     pin_of,
 )
 from tests.page.test_browser import LABEL, LABEL_DIGITS
@@ -29,6 +29,7 @@ from tests.page.whole_house import WholeHouse
 JOINS_WITHIN_MS = 45_000  # each takes five seconds where the machine has nothing else to do
 OLD_PLUG = PLUGS[1]  # the one that breaks
 WRONG_PIN, CANCELLED, WITH_PHOTO, WITH_TYPED_CODE, LOST = 30, 31, 32, 33, 34
+LEFT, CAME_BACK = 35, 36  # one plug, before and after somebody included it anew
 
 
 @pytest.fixture(scope="module")
@@ -62,6 +63,19 @@ def start_adding(house: WholeHouse, page: Page) -> None:
     page.get_by_role("button", name="Start").click()
 
 
+def joins(house: WholeHouse, page: Page, node: int) -> None:
+    house.do(lambda: house.stick.pend(node))
+    start_adding(house, page)
+    ends_well(page, "ready")
+
+
+def rename(house: WholeHouse, page: Page, node: int, name: str) -> None:
+    open_device(house, page, node)
+    page.fill("#rename", name)
+    page.locator("form", has=page.locator("#rename")).get_by_role("button").click()
+    expect(page.locator("h1")).to_have_text(name)
+
+
 def ends_well(page: Page, words: str) -> None:
     expect(page.locator(".notice.good")).to_contain_text(words, timeout=JOINS_WITHIN_MS)
 
@@ -93,42 +107,28 @@ def dies(house: WholeHouse, page: Page, node: int) -> None:
 
 
 @dataclass
-class OldSensor:
-    """A sensor of FlexMeasures that was there before, and is fed by the plug that breaks."""
+class Replaced:
+    """Where what the new plug measures must arrive, and since when it measures."""
 
-    server: FlexMeasuresServer
-    session: requests.Session
-    ident: int
-    sensors_before: list[int]
-
-    def all_sensors(self) -> list[int]:
-        found = self.session.get(f"{self.server.url}/api/v3_0/sensors", timeout=30).json()
-        return sorted(each["id"] for each in found)
+    sensor: OldSensor
+    at: datetime | None = None
 
 
 @pytest.fixture(scope="module")
-def old_sensor(house: WholeHouse, server: FlexMeasuresServer, seen: Watched) -> OldSensor:
-    """Made in FlexMeasures with slots of a minute."""
-    session, owner = requests.Session(), owner_of(house, server)
-    body = {"email": owner.email, "password": owner.password}
-    token = session.post(f"{server.url}/api/requestAuthToken", json=body, timeout=30).json()
-    session.headers["Authorization"] = token["auth_token"]
-    assets = session.get(f"{server.url}/api/v3_0/assets", timeout=30).json()
-    wanted = {
-        "name": "boiler of old",
-        "unit": "kW",
-        "event_resolution": "PT1M",
-        "generic_asset_id": next(each["id"] for each in assets if each["name"] == "Our house"),
-    }
-    made = session.post(f"{server.url}/api/v3_0/sensors", json=wanted, timeout=30).json()
-    return OldSensor(server, session, made["id"], [])
+def replaced(house: WholeHouse, server: FlexMeasuresServer, seen: Watched) -> Replaced:
+    return Replaced(OldSensor.make(house, server, "boiler of old"))
+
+
+@pytest.fixture(scope="module")
+def cellar(house: WholeHouse, server: FlexMeasuresServer, seen: Watched) -> OldSensor:
+    return OldSensor.make(house, server, "cellar of old")
 
 
 # --- looking after what is there ------------------------------------------------------------------
 
 
 def test_a_device_tells_its_route_its_signal_and_when_it_was_heard(
-    house: WholeHouse, seen: Watched, old_sensor: OldSensor
+    house: WholeHouse, seen: Watched, replaced: Replaced, cellar: OldSensor
 ) -> None:
     page = seen.page
     house.do(lambda: house.stick.radio(PLUGS[0], -91, [OLD_PLUG]))
@@ -146,10 +146,7 @@ def test_a_device_tells_its_route_its_signal_and_when_it_was_heard(
 
 
 def test_a_device_is_called_as_its_person_calls_it(house: WholeHouse, page: Page) -> None:
-    open_device(house, page, OLD_PLUG)
-    page.fill("#rename", "<b>Boiler</b> & co")
-    page.locator("form", has=page.locator("#rename")).get_by_role("button").click()
-    expect(page.locator("h1")).to_have_text("<b>Boiler</b> & co")
+    rename(house, page, OLD_PLUG, "<b>Boiler</b> & co")
     page.goto(f"{house.url}/meters")
     expect(page.locator("main")).to_contain_text("<b>Boiler</b> & co")
 
@@ -173,34 +170,29 @@ def test_routes_are_found_anew_with_progress(house: WholeHouse, page: Page) -> N
 
 
 def test_a_new_plug_takes_the_place_of_the_broken_one(
-    house: WholeHouse, seen: Watched, old_sensor: OldSensor
+    house: WholeHouse, seen: Watched, replaced: Replaced
 ) -> None:
     """Under the same name, and heard on the same channel. It feeds a sensor that was there
     before the box, chosen on the map."""
     page = seen.page
-    row = page.locator(".maprow", has=page.locator(".made", has_text="Boiler")).first
-    offered = row.locator("select").first.locator(f"option[value='{old_sensor.ident}']")
-    for _ in range(70):  # sensors are asked for once a minute
-        page.goto(f"{house.url}/map")
-        if offered.count():
-            break
-        time.sleep(1)
-    row.locator("summary").click()
-    row.locator("select").first.select_option(str(old_sensor.ident))
-    page.get_by_role("button", name="Save").click()
-    page.wait_for_url("**said=map_kept**")
-    old_sensor.sensors_before = old_sensor.all_sensors()
+    replaced.sensor.choose(house, page, OLD_PLUG)
+    feeds = fed(house)
+    sensors = replaced.sensor.all_sensors()
     dies(house, page, OLD_PLUG)
     looked_at(seen)
+    name = page.locator("h1").inner_text()
     house.do(lambda: house.stick.replacement(OLD_PLUG))
     page.locator("summary", has_text="Replace or remove").click()
     page.get_by_role("button", name="Replace it").click()
     ends_well(page, "Replaced")
     page.get_by_role("button", name="See the device").click()
-    expect(page.locator("h1")).to_have_text("<b>Boiler</b> & co")
+    expect(page.locator("h1")).to_have_text(name)
+    replaced.at = datetime.now(UTC)
     house.do(lambda: house.stick.report(Value(OLD_PLUG, 0, W, 1500.0)))
     open_device(house, page, OLD_PLUG)
     expect(page.locator(".big")).to_contain_text("1.5")
+    assert fed(house) == feeds
+    assert replaced.sensor.all_sensors() == sensors  # and none was made beside it
 
 
 def test_a_photo_of_the_label_brings_the_device_in(house: WholeHouse, seen: Watched) -> None:
@@ -284,9 +276,7 @@ def test_a_known_meter_reports_as_often_as_its_person_wants(house: WholeHouse, p
 
 
 def test_a_device_that_is_gone_is_forgotten(house: WholeHouse, page: Page) -> None:
-    house.do(lambda: house.stick.pend(LOST))
-    start_adding(house, page)
-    ends_well(page, "ready")
+    joins(house, page, LOST)
     open_device(house, page, LOST)
     page.locator("summary", has_text="Replace or remove").click()
     expect(page.get_by_role("button", name="Forget it")).to_have_count(0)  # it answers
@@ -296,6 +286,33 @@ def test_a_device_that_is_gone_is_forgotten(house: WholeHouse, page: Page) -> No
     ends_well(page, "removed")
     page.goto(f"{house.url}/device/zwave/{HOME}-{LOST}")
     expect(page.locator("main")).to_contain_text("no such page")
+
+
+def test_a_plug_included_anew_goes_on_as_the_one_that_is_gone(
+    house: WholeHouse, seen: Watched, cellar: OldSensor
+) -> None:
+    page = seen.page
+    joins(house, page, LEFT)
+    rename(house, page, LEFT, "Cellar")
+    cellar.choose(house, page, LEFT)
+    sensors = cellar.all_sensors()
+    remove_with_button(house, page, LEFT)
+    joins(house, page, CAME_BACK)
+    open_device(house, page, CAME_BACK)
+    page.locator("summary", has_text="Replace or remove").click()
+    page.locator("#gone").select_option(f"zwave/{HOME}-{LEFT}")
+    looked_at(seen)
+    page.get_by_role("button", name="Take its place").click()
+    expect(page.locator(".said")).to_contain_text("it is the other one")
+    expect(page.locator("h1")).to_have_text("Cellar")
+    house.do(lambda: house.stick.report(Value(CAME_BACK, 0, W, 700.0)))
+    open_device(house, page, LEFT)
+    expect(page.locator(".big")).to_contain_text("700")
+    feeds = fed(house)
+    assert feeds[f"zwave/{HOME}-{LEFT}/0/active_power/import"] == cellar.ident
+    assert not any(f"-{CAME_BACK}/" in key for key in feeds)
+    assert cellar.all_sensors() == sensors
+    remove_with_button(house, page, CAME_BACK)
 
 
 # --- what goes wrong; last, since after it the mock lets no SmartStart device join ---------------
@@ -327,3 +344,11 @@ def test_a_device_that_joined_without_its_key_is_told_with_what_to_do(
     ends_badly(page, "without encryption", "bring the stick closer and add it again")
     looked_at(seen)
     remove_with_button(house, page, CANCELLED)
+
+
+def test_what_the_new_plug_measures_arrived_in_the_old_sensor(
+    house: WholeHouse, replaced: Replaced
+) -> None:
+    """The last, since a slot must be over before it is sent."""
+    assert replaced.at is not None
+    replaced.sensor.wait_for(house, 1.5, replaced.at)
