@@ -13,7 +13,7 @@ from playwright.sync_api import BrowserContext, expect
 
 from edge.contract.page import Standing
 from tests.page.browser import DESK, PHONE, browser, watched
-from tests.page.rooms import PLUG, House, for_pictures
+from tests.page.rooms import PLUG, House, device, for_pictures
 from tests.page.screens import SCREENS
 from tests.page.stand import PASSWORD, Stand
 from tests.page.visitor import Visitor
@@ -177,6 +177,26 @@ def test_names_from_the_radio_are_text_everywhere(context: BrowserContext, box: 
         seen.page.goto(f"{box.url}{path}")
         expect(seen.page.locator("main")).to_contain_text("<script>alert(1)</script>")
     assert dialogs == []
+    assert seen.complaints == []
+    seen.page.close()
+
+
+def test_history_that_is_fetched_shows_how_far_it_is(
+    context: BrowserContext, box: Stand, house: House
+) -> None:
+    """As a Smappee or a Home Assistant tells it; nothing is left of it once all is there."""
+    seen = watched(context)
+    monitor = device("smappee/123", "Smappee", "Infinity", details={"history_percent": 40.0})
+    for percent, shown in ((0.0, 1), (40.0, 1), (100.0, 0), (None, 0)):
+        fetched = monitor.model_copy(update={"details": {"history_percent": percent}})
+        house.meters = house.meters.model_copy(update={"devices": [fetched]})
+        seen.page.goto(f"{box.url}/device/smappee/123")
+        bar = seen.page.get_by_role("progressbar", name="Earlier readings are fetched")
+        expect(bar).to_have_count(shown)
+        if shown:
+            expect(bar).to_have_attribute("value", f"{percent:.0f}")
+            expect(seen.page.locator("main")).to_contain_text(f"{percent:.0f} %")
+            assert seen.axe() == []
     assert seen.complaints == []
     seen.page.close()
 

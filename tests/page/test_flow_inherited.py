@@ -1,0 +1,214 @@
+"""A new box at the account of one that died, in a house of its own; and at one whose box lives.
+
+The whole way from the claim to the first accepted reading is gone by keyboard alone.
+"""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from playwright.sync_api import BrowserContext, Page, expect
+
+from edge.model import Channel, Device, DeviceState, Kind, Quantity, Slot
+from edge.store.outbox import OutboxSlot, SlotState
+from edge.uplink.address import Reach, parse_address
+from edge.uplink.flexmeasures import FlexMeasures
+from edge.uplink.mapping import default_mapping
+from edge.uplink.pairing import SiteWish, pair
+from tests.house import arrived
+from tests.house.fake_clock import FakeClock
+from tests.house.flexmeasures import Account, FlexMeasuresServer
+from tests.house.stick import METER, PLUGS
+from tests.page.browser import watched
+from tests.page.settled import HOME, calm, expect_meters, go_on, looked_at, pin_of
+from tests.page.whole_house import WholeHouse
+
+TABS_MAX = 80  # the map has some forty places to stop at
+JOINS_WITHIN_MS, ACCEPTED_WITHIN_MS = 45_000, 90_000
+NEW_PLUG = 20
+NODES = (METER, *PLUGS)
+OLD_KW = 7.5  # nothing in the house takes as much
+
+
+@pytest.fixture(scope="module")
+def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WholeHouse]:
+    with WholeHouse(tmp_path_factory.mktemp("h")) as started:
+        yield started
+
+
+class Keyboard:
+    """Hands that never leave it."""
+
+    def __init__(self, page: Page) -> None:
+        self._page = page
+
+    def go_to(self, wanted: str) -> None:
+        """Tab until what has the focus is that."""
+        for _ in range(TABS_MAX):
+            if self._page.evaluate("(it) => document.activeElement.matches(it)", wanted):
+                return
+            self._page.keyboard.press("Tab")
+        raise AssertionError(f"no tab leads to {wanted} on {self._page.url}")
+
+    def fill(self, field: str, text: str) -> None:
+        self.go_to(field)
+        self._page.keyboard.type(text)
+
+    def press(self, wanted: str, key: str = "Enter") -> None:
+        self.go_to(wanted)
+        self._page.keyboard.press(key)
+
+    def press_enter(self) -> None:
+        self._page.keyboard.press("Enter")
+
+
+async def a_box_was_here(url: str, owner: Account, box: str, last_at: datetime) -> None:
+    """Another box paired here, mapped the same devices, and sent once."""
+    names = [f"{HOME}-{node}" for node in NODES]
+    devices = [Device("zwave", name, "", "a meter", DeviceState.ALIVE) for name in names]
+    channels = {
+        channel.key: channel
+        for name, endpoints in zip(names, ("0123", "0", "0"), strict=True)
+        for channel in (
+            Channel("zwave", name, end, Quantity.ACTIVE_POWER, Kind.INSTANTANEOUS)
+            for end in endpoints
+        )
+    }
+    feeds, clock = default_mapping(channels.values()), FakeClock(datetime.now(UTC))
+    address = parse_address(url, Reach(loopback=True))
+    async with FlexMeasures(address, owner.email, lambda: owner.password, clock) as client:
+        wish = SiteWish(name="Our house")
+        made = await pair(client, box, wish, devices, feeds, channels, clock)
+        for sensor in made.sensors:
+            slot = Slot(sensor.sensor_id, last_at, sensor.event_resolution, OLD_KW)
+            sent = OutboxSlot(1, slot, None, SlotState.WAITING, 0, None, None, None)
+            await client.post_slots(sensor, [sent])
+
+
+def of_devices(sensors: list[arrived.Sensor]) -> list[arrived.Sensor]:
+    """Without those that tell how a box is: the new box has its own."""
+    return [sensor for sensor in sensors if sensor[0] != "box"]
+
+
+def test_a_new_box_inherits_what_a_dead_one_left_by_keyboard_alone(
+    house: WholeHouse, server: FlexMeasuresServer, context: BrowserContext
+) -> None:
+    owner = house.owner = server.make_account()
+    now = arrived.on_the_grid(datetime.now(UTC))
+    died = now - timedelta(hours=6)
+    house.do(lambda: a_box_was_here(server.url, owner, "dead00000000beef", died))
+    left = arrived.sensors(server.url, owner)
+    seen = watched(context)
+    page = seen.page
+    keys = Keyboard(page)
+    house.agent_answers()
+
+    # Claim: the field has the focus
+    page.goto(house.url)
+    page.keyboard.type(house.password)
+    keys.press_enter()
+    page.wait_for_url("**/flexmeasures")
+
+    # FlexMeasures: what the dead box left is offered, and chosen already
+    keys.fill("#url", server.url)
+    keys.fill("#email", owner.email)
+    keys.fill("#password", owner.password)
+    keys.press_enter()
+    expect(page.locator("h1")).to_contain_text("Which site")
+    expect(page.locator("label.choice:has(:checked)")).to_contain_text("has gone silent")
+    expect(page.get_by_label("This box takes its place")).to_be_checked()
+    looked_at(seen)
+    keys.press("input[name=adopt]")
+    page.wait_for_url("**/meters?said=paired")
+
+    # Meters: one more, with the digits of its label
+    expect(page.locator("ul.devices li")).to_have_count(len(NODES))
+    calm(house)
+    house.do(lambda: house.stick.pend(NEW_PLUG, secure=True))
+    keys.press("a[href='/network/add']")
+    page.wait_for_url("**/network/add")
+    keys.press("main form button")
+    expect(page.locator("#pin")).to_be_visible(timeout=JOINS_WITHIN_MS)
+    keys.fill("#pin", pin_of(house))
+    keys.press_enter()
+    expect(page.locator(".notice.good")).to_contain_text("ready", timeout=JOINS_WITHIN_MS)
+    keys.press(".task a[href='/meters']")
+    page.wait_for_url("**/meters")
+    keys.press("a[href='/map']")
+    page.wait_for_url("**/map")
+
+    # Map: the new plug stays at home
+    keys.press(f"[role=switch][name*='{HOME}-{NEW_PLUG}']", "Space")
+    keys.press("main form button[type=submit]")
+    page.wait_for_url("**/live?said=map_kept")
+
+    # Live: accepted, in the sensors that were there, behind what they held
+    expect(page.locator("#live .sent.good")).to_be_visible(timeout=ACCEPTED_WITHIN_MS)
+    assert of_devices(arrived.sensors(server.url, owner)) == left
+    plug = (str(PLUGS[0]), "electricity-power")
+
+    def has_arrived() -> bool:
+        held = arrived.held(server.url, owner, died, now)[plug]
+        assert held[died] == OLD_KW
+        return any(at > died for at in held)
+
+    house.until(has_arrived, within_s=60, every_s=3)
+    assert seen.complaints == []
+
+
+def test_a_box_that_lives_keeps_its_own_unless_somebody_says_otherwise(
+    house: WholeHouse, server: FlexMeasuresServer, context: BrowserContext
+) -> None:
+    owner = server.make_account()
+    lately = arrived.on_the_grid(datetime.now(UTC)) - timedelta(minutes=10)
+    house.do(lambda: a_box_was_here(server.url, owner, "11fe00000000beef", lately))
+    left = arrived.sensors(server.url, owner)
+    seen = watched(context)
+    page = seen.page
+
+    look_again(house, server, page, owner)
+    choice = page.locator("label.choice", has_text="Our house")
+    expect(choice).to_contain_text("Another box sends here now")
+    expect(choice.locator("input")).not_to_be_checked()
+    choice.locator("input").check()
+    adopt = page.get_by_label("This box takes its place")
+    expect(adopt).not_to_be_checked()
+    expect(page.locator(".within:visible")).to_contain_text("two boxes must not fill the same")
+    looked_at(seen)
+    go_on(page)
+    page.wait_for_url("**/meters?said=paired")
+    assert whose(house, server, owner) == {"11fe00000000beef"}
+
+    look_again(house, server, page, owner)
+    choice.locator("input").check()
+    adopt.check()
+    go_on(page)
+    page.wait_for_url("**/meters?said=paired")
+    expect_meters(house, page)
+    assert "11fe00000000beef" not in whose(house, server, owner)
+    page.goto(f"{house.url}/map")
+    page.get_by_role("button", name="Save").click()
+    page.wait_for_url("**said=map_kept**")
+    assert of_devices(arrived.sensors(server.url, owner)) == left
+    assert seen.complaints == []
+
+
+def look_again(house: WholeHouse, server: FlexMeasuresServer, page: Page, owner: Account) -> None:
+    page.goto(f"{house.url}/flexmeasures?again=true")
+    page.fill("#url", server.url)
+    page.fill("#email", owner.email)
+    page.fill("#password", owner.password)
+    go_on(page)
+    expect(page.locator("h1")).to_contain_text("Which site")
+
+
+def whose(house: WholeHouse, server: FlexMeasuresServer, owner: Account) -> set[str]:
+    """The boxes that the devices' assets of this account belong to."""
+
+    async def ask() -> set[str]:
+        address = parse_address(server.url, Reach(loopback=True))
+        async with FlexMeasures(address, owner.email, lambda: owner.password, FakeClock()) as asked:
+            ids = [(asset.external_id or "").split(":") for asset in await asked.assets()]
+        return {parts[1] for parts in ids if len(parts) == 3 and parts[2].startswith("zwave/")}
+
+    return house.do(ask)
