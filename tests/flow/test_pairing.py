@@ -285,6 +285,26 @@ async def test_wrong_address_says_what_is_wrong(
     assert trouble_of(caught.value) == word
 
 
+@pytest.mark.parametrize("version", ["0.32.1", "2.0.0", "nightly"])
+async def test_flexmeasures_of_an_unknown_version_is_refused_by_its_number(
+    owner: Account, version: str
+) -> None:
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readline()
+        said = b'{"versions": ["v3_0"]}'
+        about = f"Content-Length: {len(said)}\r\nFlexMeasures-Version: {version}\r\n"
+        writer.write(f"HTTP/1.1 200 OK\r\n{about}Content-Type: application/json\r\n\r\n".encode())
+        writer.write(said)
+        writer.close()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+        address = parse_address(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", HOUSE)
+        async with FlexMeasures(address, owner.email, lambda: "", FakeClock()) as client:
+            with pytest.raises(EdgeError, match=version) as caught:
+                await look(client, "box-1", FakeClock())
+    assert trouble_of(caught.value) == "fm_unsupported_version"
+
+
 async def test_certificate_that_proves_nothing_is_refused(owner: Account, tmp_path: Path) -> None:
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.close()

@@ -1,7 +1,6 @@
 """The page in a real browser before the stand: weight, keyboard, foreign sites, names, tongues."""
 
 import http.server
-import json
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,12 +10,11 @@ from urllib.parse import urlsplit
 import pytest
 from playwright.sync_api import BrowserContext, expect
 
-from edge.contract.page import Standing
+from tests.page.at_the_stand import settled
 from tests.page.browser import DESK, PHONE, browser, watched
-from tests.page.rooms import PLUG, House, device, for_pictures
+from tests.page.rooms import House, for_pictures
 from tests.page.screens import SCREENS
 from tests.page.stand import PASSWORD, Stand
-from tests.page.visitor import Visitor
 
 LABEL = Path(__file__).with_name("smartstart.png")
 LABEL_DIGITS = (
@@ -24,7 +22,6 @@ LABEL_DIGITS = (
 )
 FIRST_LOAD_BYTES_MAX = 60_000
 FIRST_LOAD_REQUESTS_MAX = 10
-SETTLED = Standing(paired=True, meters=3, mapped=2, live=True, attention=0)
 
 
 @pytest.fixture(scope="module")
@@ -41,17 +38,7 @@ def house() -> House:
 
 @pytest.fixture
 def box(house: House, context: BrowserContext) -> Iterator[Stand]:
-    """A claimed, settled box; the browser is logged in."""
-    with Stand(rooms=[house.routes()]) as stand:
-        Visitor(stand).claim()
-        stand.standing = SETTLED
-        context.clear_cookies()
-        page = context.new_page()
-        page.goto(f"{stand.url}/log-in")
-        page.fill("#password", PASSWORD)
-        page.keyboard.press("Enter")
-        page.wait_for_url(f"{stand.url}/")
-        page.close()
+    with settled(house, context) as stand:
         yield stand
 
 
@@ -181,26 +168,6 @@ def test_names_from_the_radio_are_text_everywhere(context: BrowserContext, box: 
     seen.page.close()
 
 
-def test_history_that_is_fetched_shows_how_far_it_is(
-    context: BrowserContext, box: Stand, house: House
-) -> None:
-    """As a Smappee or a Home Assistant tells it; nothing is left of it once all is there."""
-    seen = watched(context)
-    monitor = device("smappee/123", "Smappee", "Infinity", details={"history_percent": 40.0})
-    for percent, shown in ((0.0, 1), (40.0, 1), (100.0, 0), (None, 0)):
-        fetched = monitor.model_copy(update={"details": {"history_percent": percent}})
-        house.meters = house.meters.model_copy(update={"devices": [fetched]})
-        seen.page.goto(f"{box.url}/device/smappee/123")
-        bar = seen.page.get_by_role("progressbar", name="Earlier readings are fetched")
-        expect(bar).to_have_count(shown)
-        if shown:
-            expect(bar).to_have_attribute("value", f"{percent:.0f}")
-            expect(seen.page.locator("main")).to_contain_text(f"{percent:.0f} %")
-            assert seen.axe() == []
-    assert seen.complaints == []
-    seen.page.close()
-
-
 def test_a_photo_of_the_label_becomes_its_code(
     context: BrowserContext, box: Stand, house: House
 ) -> None:
@@ -284,89 +251,6 @@ def test_an_update_is_sent_with_its_progress(
     expect(seen.page.locator("[data-said]")).to_contain_text("being installed already")
     assert seen.complaints == []
     seen.page.close()
-
-
-def test_a_wifi_network_is_joined_by_keyboard(
-    context: BrowserContext, box: Stand, house: House
-) -> None:
-    page = context.new_page()
-    page.goto(f"{box.url}/wifi")
-    page.locator("input[name=network]").first.focus()
-    page.keyboard.press("ArrowDown")
-    page.keyboard.press("ArrowDown")  # Bakery
-    page.keyboard.press("Tab")
-    page.keyboard.type("a long secret")
-    page.keyboard.press("Enter")
-    page.wait_for_url("**/wifi?said=wifi_joined")
-    assert json.loads(house.asked[-1][1]) == {
-        "network": "Bakery",
-        "password": "a long secret",
-        "hidden": False,
-    }
-    house.refusal = ("wifi_password", 409)
-    page.fill("#password", "a wrong secret")
-    page.keyboard.press("Enter")
-    expect(page.locator("[role=alert]")).to_contain_text("refuses this password")
-    page.close()
-
-
-def test_every_rule_of_a_switch_is_kept(context: BrowserContext, box: Stand, house: House) -> None:
-    page = context.new_page()
-    page.goto(f"{box.url}/control/device/{PLUG}")
-    page.locator("#rules summary").click()
-    page.fill("#nominal", "1850.5")
-    page.fill("#off-power", "2")
-    page.fill("#longest", "45")
-    page.fill("#rest", "20")
-    page.get_by_label("Normally off").check()
-    page.fill("#from1", "22:00")
-    page.fill("#to1", "06:30")
-    page.get_by_role("button", name="Save").click()
-    page.wait_for_url("**said=control_kept")
-    path, said = house.asked[-1]
-    assert path == "PUT /control/device"
-    assert json.loads(said) == {
-        "device": PLUG,
-        "is_used": True,
-        "consent": True,
-        "nominal_power_w": 1850.5,
-        "off_power_w": 2.0,
-        "away_longest_min": 45,
-        "rest_shortest_min": 20,
-        "normal_on": False,
-        "left_alone": [{"start": "18:00", "end": "20:00"}, {"start": "22:00", "end": "06:30"}],
-        "timezone": "",
-    }
-    page.close()
-
-
-def test_schedules_of_its_own_are_off_until_somebody_chooses_prices(
-    context: BrowserContext, box: Stand, house: House
-) -> None:
-    page = context.new_page()
-    page.goto(f"{box.url}/control/settings")
-    expect(page.locator("#price")).to_be_hidden()
-    page.get_by_label("The box asks FlexMeasures").check()
-    page.select_option("#price", "31")
-    page.fill("#worth", "0.31")
-    page.select_option("#every", "30")
-    page.locator("form[action='/control/schedules'] button").click()
-    page.wait_for_url("**said=schedules_on")
-    assert json.loads(house.asked[-1][1]) == {
-        "price_sensor_id": 31,
-        "worth_per_kwh": 0.31,
-        "every_minutes": 30.0,
-        "horizon_hours": 24.0,
-    }
-    page.select_option("#lease", "240")
-    page.locator("form[action='/control/lease'] button").click()
-    page.wait_for_url("**said=control_kept")
-    assert house.asked[-1] == ("PUT /control/lease", '{"minutes":240}')
-    page.select_option("#zone", "Europe/Berlin")
-    page.locator("form[action='/control/timezone'] button").click()
-    page.wait_for_url("**said=control_kept")
-    assert json.loads(house.asked[-1][1])["timezone"] == "Europe/Berlin"
-    page.close()
 
 
 @pytest.mark.parametrize(

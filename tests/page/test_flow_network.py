@@ -158,11 +158,11 @@ def test_a_device_is_asked_again_what_it_can_do(house: WholeHouse, page: Page) -
     expect(page.locator("ol.happened")).to_contain_text("asks it what it can do")
 
 
-def test_routes_are_found_anew_with_progress(house: WholeHouse, page: Page) -> None:
+def test_routes_are_found_anew(house: WholeHouse, page: Page) -> None:
+    """Often too quickly here to see how far it is: test_forms.py shows that."""
     page.goto(f"{house.url}/meters")
     page.locator("summary", has_text="Remove a device").click()
     page.get_by_role("button", name="Find better routes").click()
-    expect(page.locator("progress")).to_be_visible(timeout=JOINS_WITHIN_MS)
     ends_well(page, "new routes")
 
 

@@ -1,0 +1,225 @@
+"""What a person fills in is what the agent is asked; what it answers stands where it belongs."""
+
+import json
+from collections.abc import Iterator
+
+import pytest
+from playwright.sync_api import BrowserContext, expect
+
+from tests.page.at_the_stand import settled
+from tests.page.browser import watched
+from tests.page.rooms import HEM, PLUG, House, device, task
+from tests.page.stand import Stand
+from tests.page.visitor import Visitor
+
+# What can be wrong with an account, and the field it is said beside; empty: above the form.
+TROUBLES = {
+    "fm_no_host": "url",
+    "fm_bad_address": "url",
+    "fm_unreachable": "url",
+    "fm_not_flexmeasures": "url",
+    "fm_unsupported_version": "url",
+    "fm_private_address": "url",
+    "fm_refused_address": "url",
+    "fm_certificate": "url",
+    "fm_unknown_user": "email",
+    "fm_no_rights": "email",
+    "fm_wrong_password": "password",
+    "fm_clock": "",
+}
+
+
+@pytest.fixture
+def house() -> House:
+    return House()
+
+
+@pytest.fixture
+def box(house: House, context: BrowserContext) -> Iterator[Stand]:
+    with settled(house, context) as stand:
+        yield stand
+
+
+def test_what_is_wrong_with_an_account_is_said_beside_its_field(house: House) -> None:
+    with Stand(rooms=[house.routes()]) as stand:
+        visitor = Visitor(stand)
+        visitor.claim()
+        said = set()
+        typed = {"url": "https://x.example", "email": "a@x.example", "password": "CANARY"}
+        for code, field in TROUBLES.items():
+            house.refusal = (code, 409)
+            answer = visitor.post("/flexmeasures", typed)
+            assert answer.status == 422, code
+            problem = answer.text.split('role="alert">')[1].split("<")[0]
+            said.add(problem)
+            before = answer.text.split('role="alert">')[0]
+            assert before.count(f'name="{field}"') == bool(field), code
+            wrong = [tag for tag in answer.text.split("<") if 'aria-invalid="true"' in tag]
+            names = [tag.split('name="')[1].split('"')[0] for tag in wrong]
+            assert names == [field] * bool(field)
+            assert "CANARY" not in answer.text
+        assert len(said) == len(TROUBLES)  # each in words of its own
+        assert not any("fm_" in each for each in said)
+
+
+def test_a_sum_of_three_phases_less_the_sun_is_one_row(
+    context: BrowserContext, box: Stand, house: House
+) -> None:
+    page = context.new_page()
+    page.goto(f"{box.url}/map")
+    page.locator("summary", has_text="sum").click()
+    page.fill("#new-name", "What the house takes")
+    signs = {f"{HEM}/1": "+", f"{HEM}/2": "+", f"{HEM}/3": "+", f"{PLUG}/0": "-"}
+    for key, sign in signs.items():
+        page.select_option(f"select[name='new.term.{key}']", sign)
+    page.get_by_role("button", name="Save").click()
+    page.wait_for_url("**said=map_kept")
+    path, said = house.asked[-1]
+    assert path == "PUT /map"
+    added = json.loads(said)["rows"][-1]
+    assert (added["name"], added["send"]) == ("What the house takes", True)
+    found = {term["channel_key"]: term["sign"] for term in added["terms"]}
+    assert found == {key: 1 if sign == "+" else -1 for key, sign in signs.items()}
+    page.close()
+
+
+def test_a_sensor_that_does_not_fit_is_shown_with_the_reason(
+    context: BrowserContext, box: Stand
+) -> None:
+    page = context.new_page()
+    page.goto(f"{box.url}/map")
+    offered = page.locator(".maprow select").first
+    expect(offered.locator("option[value='12']")).to_be_disabled()
+    expect(offered.locator("option[value='12']")).to_contain_text("EUR/MWh")
+    expect(offered.locator("option[value='12']")).to_contain_text("unit")
+    expect(offered.locator("option[value='11']")).to_be_enabled()
+    page.close()
+
+
+def test_a_row_that_stays_at_home_says_so_beside_its_sensor(
+    context: BrowserContext, box: Stand
+) -> None:
+    page = context.new_page()
+    page.goto(f"{box.url}/map")
+    row = page.locator(".maprow").nth(1)
+    row.locator("summary").click()
+    expect(row.locator(".stays")).to_be_hidden()
+    row.get_by_role("switch").uncheck()
+    expect(row.locator(".stays")).to_contain_text("stays at home")
+    page.close()
+
+
+def test_history_that_is_fetched_shows_how_far_it_is(
+    context: BrowserContext, box: Stand, house: House
+) -> None:
+    """As a Smappee or a Home Assistant tells it; nothing is left of it once all is there."""
+    seen = watched(context)
+    monitor = device("smappee/123", "Smappee", "Infinity", details={"history_percent": 40.0})
+    for percent, shown in ((0.0, 1), (40.0, 1), (100.0, 0), (None, 0)):
+        fetched = monitor.model_copy(update={"details": {"history_percent": percent}})
+        house.meters = house.meters.model_copy(update={"devices": [fetched]})
+        seen.page.goto(f"{box.url}/device/smappee/123")
+        bar = seen.page.get_by_role("progressbar", name="Earlier readings are fetched")
+        expect(bar).to_have_count(shown)
+        if shown:
+            expect(bar).to_have_attribute("value", f"{percent:.0f}")
+            expect(seen.page.locator("main")).to_contain_text(f"{percent:.0f} %")
+            assert seen.axe() == []
+    assert seen.complaints == []
+    seen.page.close()
+
+
+def test_new_routes_show_how_far_they_are(
+    context: BrowserContext, box: Stand, house: House
+) -> None:
+    page = context.new_page()
+    house.task = task(doing="rebuild", percent=40.0)
+    page.goto(f"{box.url}/network")
+    expect(page.locator("progress")).to_have_attribute("value", "40")
+    house.task = task(doing="rebuild", revision=2, is_over=True, went_well=True, outcome="rebuilt")
+    expect(page.locator(".notice.good")).to_contain_text("new routes")
+    expect(page.locator("progress")).to_have_count(0)
+    page.close()
+
+
+def test_a_wifi_network_is_joined_by_keyboard(
+    context: BrowserContext, box: Stand, house: House
+) -> None:
+    page = context.new_page()
+    page.goto(f"{box.url}/wifi")
+    page.locator("input[name=network]").first.focus()
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("ArrowDown")  # Bakery
+    page.keyboard.press("Tab")
+    page.keyboard.type("a long secret")
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/wifi?said=wifi_joined")
+    assert json.loads(house.asked[-1][1]) == {
+        "network": "Bakery",
+        "password": "a long secret",
+        "hidden": False,
+    }
+    house.refusal = ("wifi_password", 409)
+    page.fill("#password", "a wrong secret")
+    page.keyboard.press("Enter")
+    expect(page.locator("[role=alert]")).to_contain_text("refuses this password")
+    page.close()
+
+
+def test_every_rule_of_a_switch_is_kept(context: BrowserContext, box: Stand, house: House) -> None:
+    page = context.new_page()
+    page.goto(f"{box.url}/control/device/{PLUG}")
+    page.locator("#rules summary").click()
+    page.fill("#nominal", "1850.5")
+    page.fill("#off-power", "2")
+    page.fill("#longest", "45")
+    page.fill("#rest", "20")
+    page.get_by_label("Normally off").check()
+    page.fill("#from1", "22:00")
+    page.fill("#to1", "06:30")
+    page.get_by_role("button", name="Save").click()
+    page.wait_for_url("**said=control_kept")
+    path, said = house.asked[-1]
+    assert path == "PUT /control/device"
+    assert json.loads(said) == {
+        "device": PLUG,
+        "is_used": True,
+        "consent": True,
+        "nominal_power_w": 1850.5,
+        "off_power_w": 2.0,
+        "away_longest_min": 45,
+        "rest_shortest_min": 20,
+        "normal_on": False,
+        "left_alone": [{"start": "18:00", "end": "20:00"}, {"start": "22:00", "end": "06:30"}],
+        "timezone": "",
+    }
+    page.close()
+
+
+def test_schedules_of_its_own_are_off_until_somebody_chooses_prices(
+    context: BrowserContext, box: Stand, house: House
+) -> None:
+    page = context.new_page()
+    page.goto(f"{box.url}/control/settings")
+    expect(page.locator("#price")).to_be_hidden()
+    page.get_by_label("The box asks FlexMeasures").check()
+    page.select_option("#price", "31")
+    page.fill("#worth", "0.31")
+    page.select_option("#every", "30")
+    page.locator("form[action='/control/schedules'] button").click()
+    page.wait_for_url("**said=schedules_on")
+    assert json.loads(house.asked[-1][1]) == {
+        "price_sensor_id": 31,
+        "worth_per_kwh": 0.31,
+        "every_minutes": 30.0,
+        "horizon_hours": 24.0,
+    }
+    page.select_option("#lease", "240")
+    page.locator("form[action='/control/lease'] button").click()
+    page.wait_for_url("**said=control_kept")
+    assert house.asked[-1] == ("PUT /control/lease", '{"minutes":240}')
+    page.select_option("#zone", "Europe/Berlin")
+    page.locator("form[action='/control/timezone'] button").click()
+    page.wait_for_url("**said=control_kept")
+    assert json.loads(house.asked[-1][1])["timezone"] == "Europe/Berlin"
+    page.close()
