@@ -22,7 +22,7 @@ from edge.contract.setup import (
 from edge.credentials import Credentials
 from edge.devices import FAMILIES, load
 from edge.families import Families
-from edge.family import Field, FieldKind, Found
+from edge.family import Choice, Field, FieldKind, Found
 from edge.health import Health
 from edge.intake import ReadingIntake
 from edge.model import Device, Quantity
@@ -72,17 +72,19 @@ class MetersRoom:
     async def _check(self, request: web.Request) -> web.Response:
         name = _known(request)
         wanted = await asked(request, FamilyRequest)
+        before = await self._families.configuration(name)
         found = await load(name).check(
-            self._configuration(name, wanted, await self._families.configuration(name)),
-            self._secret(name, wanted),
-            self._clock,
+            self._configuration(name, wanted, before), self._secret(name, wanted), self._clock
         )
-        return answer(_found(found))
+        return answer(_found(found, before or {}))
 
     async def _keep(self, request: web.Request) -> web.Response:
         name = _known(request)
         wanted = await asked(request, FamilyRequest)
-        configuration = self._configuration(name, wanted, await self._families.configuration(name))
+        before = await self._families.configuration(name) or {}
+        # What was found is ticked anew each time; where nothing is, nothing is wanted of it.
+        before = {key: value for key, value in before.items() if not isinstance(value, list)}
+        configuration = self._configuration(name, wanted, before)
         fields = {field.name for field in load(name).fields if field.kind is FieldKind.PASSWORD}
         secrets = {
             field: secret.get_secret_value()
@@ -182,7 +184,13 @@ def _field(
     )
 
 
-def _found(found: Found) -> FamilyFound:
+def _found(found: Found, before: Mapping[str, Any]) -> FamilyFound:
+    """`before`: the configuration in use; what was chosen then is chosen now."""
+
+    def is_wanted(choice: Choice) -> bool:
+        chosen = before.get(choice.field)
+        return choice.value in chosen if isinstance(chosen, list) else choice.preselected
+
     return FamilyFound(
         devices=[each.name or each.model or each.device for each in found.devices],
         channels=len(found.channels),
@@ -191,7 +199,7 @@ def _found(found: Found) -> FamilyFound:
                 field=choice.field,
                 value=choice.value,
                 label=choice.label,
-                preselected=choice.preselected,
+                preselected=is_wanted(choice),
             )
             for choice in found.choices
         ],

@@ -8,6 +8,7 @@ import re
 from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping
 from contextlib import aclosing
 from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
 from typing import Any
 
 from edge import model
@@ -16,6 +17,7 @@ from edge.errors import Malformed, Refused, Unreachable
 from edge.family import Answers, Choice, Field, FieldKind, Found, GetSecret, Notebook
 from edge.model import Channel, Device, DeviceState, Direction, Kind, Quantity, Reading
 
+BY_ID = Path("/dev/serial/by-id")  # names that a cable keeps, whatever is plugged in beside it
 EVERY = timedelta(seconds=10)  # what a DSMR 4 meter does; more would only wear the card
 SILENT_AFTER_S = 25.0  # two telegrams of the slowest meter missed
 TELEGRAM_BYTES_MAX = 8192
@@ -42,14 +44,12 @@ def _port(config: Mapping[str, Any], secret: GetSecret) -> str:
 
 
 async def check(config: Mapping[str, Any], secret: GetSecret, clock: Clock) -> Found:
-    """Without a port: the serial ports there are. With one: what the next telegram tells."""
-    from serial.tools import list_ports
-
+    """Without a port: the USB cables there are. With one: what the next telegram tells."""
     if not config.get("port"):
-        ports = await asyncio.to_thread(list_ports.comports)
+        ports = await asyncio.to_thread(lambda: sorted(BY_ID.glob("*")))
         if not ports:
             raise Refused("no serial port found: plug the P1 cable into the box")
-        return Found((), (), tuple(Choice("port", p.device, str(p), False) for p in ports))
+        return Found((), (), tuple(Choice("port", str(p), p.name, False) for p in ports))
     async with aclosing(telegrams(_port(config, secret))) as heard:
         telegram = await anext(heard)
     found = list(readings(telegram, clock.wall_now()))
@@ -88,9 +88,9 @@ async def telegrams(port: str) -> AsyncGenerator[str]:
     import serial
 
     try:
-        line = serial.Serial(port, 115_200, timeout=0)
+        line = serial.Serial(port, 115_200, timeout=0, exclusive=True)
     except (serial.SerialException, OSError) as problem:
-        raise Unreachable(f"{port} cannot be opened: is the P1 cable plugged in?") from problem
+        raise Unreachable(f"{port} cannot be opened: P1 cable unplugged, or in use?") from problem
     arrived, heard, damaged = asyncio.Event(), b"", 0
     asyncio.get_running_loop().add_reader(line.fileno(), arrived.set)
     try:

@@ -1,12 +1,15 @@
 """A zero limit of half an hour reaches the switches of Smappee and of Home Assistant."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import cast
+
+import pytest
 
 from edge.control.carry_out import CarryOut
 from edge.control.decide import Controllable, decide
@@ -46,7 +49,11 @@ class Curtailed:
 
 @asynccontextmanager
 async def curtailed(
-    folder: Path, clock: SteppedClock, family: Family, name: str
+    folder: Path,
+    clock: SteppedClock,
+    family: Family,
+    name: str,
+    length: timedelta = HALF_HOUR,
 ) -> AsyncIterator[Curtailed]:
     """`family` at work, and a zero limit on the device called `name` that began just now."""
 
@@ -68,7 +75,7 @@ async def curtailed(
         Health(clock),
     )
     begins = clock.wall_now()
-    plan = Plan(Origin.LIMIT, (Interval(begins, begins + HALF_HOUR, 0.0),))
+    plan = Plan(Origin.LIMIT, (Interval(begins, begins + length, 0.0),))
     try:
         yield Curtailed(_controllable(switch), plan, carry_out, clock)
     finally:
@@ -125,6 +132,36 @@ async def test_smappee_comes_back_by_itself_when_the_box_is_dead(tmp_path: Path)
         assert not cloud.is_on(1)
         clock.step_wall(HALF_HOUR)  # nobody lives on
         assert cloud.is_on(1)
+
+
+@pytest.mark.parametrize("consent", [True, False])
+@pytest.mark.parametrize("minutes", [7, 20, 50])
+async def test_time_that_is_none_of_the_four_is_renewed_and_ends_in_time(
+    tmp_path: Path, minutes: int, consent: bool
+) -> None:
+    """Where nobody agreed that the box is the timer, up to five minutes before."""
+    clock = SteppedClock()
+    cloud = smappee_cloud.SmappeeCloud(clock.wall_now)
+    length = timedelta(minutes=minutes)
+    off: list[bool] = []
+    async with (
+        cloud.serve() as base_url,
+        curtailed(tmp_path, clock, smappee(base_url, clock), "Boiler", length) as limit,
+    ):
+        limit.device = replace(limit.device, consent=consent)
+        for _ in range((length + timedelta(minutes=3)) // STEP):
+            await limit.live(STEP)
+            off.append(not cloud.is_on(1))
+    away = off.count(True) * STEP
+    assert off[0]
+    assert off.index(False) == off.count(True)  # never on in between
+    early = 2 * STEP if consent else timedelta(minutes=5)
+    assert length - early <= away <= length + 2 * STEP
+    asked = [json.loads(asked.body).get("duration") for asked in cloud.asked("/actuator/1/off")]
+    assert set(asked) <= {*smappee_cloud.HOLDS_S, *([None] if consent else [])}
+    assert asked[0] is not None
+    assert len(asked) > 1 or minutes == 7
+    assert cloud.actuators[1].reverts_at is None
 
 
 async def test_box_is_the_timer_of_home_assistants_switch(tmp_path: Path) -> None:

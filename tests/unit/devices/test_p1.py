@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from edge.devices import load, p1
-from edge.errors import ConfigFault, EdgeError, Malformed, Unreachable
+from edge.devices import load, p1, stick
+from edge.errors import ConfigFault, EdgeError, Malformed, Refused, Unreachable
 from edge.model import Kind, Quantity
 from tests.house.family_bench import PATIENCE_S, KeptIntake, SteppedClock
 from tests.house.p1_meter import DUMPS, P1Meter
@@ -182,7 +182,7 @@ async def test_meter_that_nobody_listens_to_holds_nobody_up(house: House) -> Non
 
 
 async def test_port_that_is_not_there_is_unreachable(tmp_path: Path) -> None:
-    with pytest.raises(Unreachable, match="plugged in"):
+    with pytest.raises(Unreachable, match="unplugged"):
         await anext(p1.telegrams(str(tmp_path / "nothing")))
 
 
@@ -192,6 +192,35 @@ async def test_check_tells_what_the_meter_has(house: House) -> None:
         await asyncio.sleep(0)
         house.meter.say()
     assert len(checking.result().channels) == 5
+
+
+async def test_cables_are_offered_by_a_name_that_stays(
+    house: House, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Beside a Z-Wave stick ttyUSB0 is the one today and the other tomorrow."""
+    monkeypatch.setattr(p1, "BY_ID", tmp_path / "by-id")
+    with pytest.raises(Refused, match="plug the P1 cable"):
+        await p1.check({}, {}.get, house.clock)
+    lasting = tmp_path / "by-id/usb-FTDI_FT232R_USB_UART_A10K-if00-port0"
+    lasting.parent.mkdir()
+    lasting.symlink_to(house.meter.path)
+    found = await p1.check({"port": ""}, {}.get, house.clock)
+    assert [(c.field, c.value, c.label) for c in found.choices] == [
+        ("port", str(lasting), lasting.name)
+    ]
+
+
+async def test_who_looks_for_a_stick_meanwhile_takes_no_telegram(house: House) -> None:
+    """An FTDI cable may be a Z-Wave stick by its USB ids."""
+    async with house.running():
+        port = stick.Port(Path(house.meter.path), Path(house.meter.path), "")
+        assert isinstance(await stick.probe(port), stick.Busy)
+
+
+def test_water_is_told_as_water() -> None:
+    text = (DUMPS / "emucs-be.txt").read_text("ascii").replace("24.1.0(003)", "24.1.0(007)")
+    [channel] = [c for c, _ in p1.readings(text, NOW) if c.unit == "m³"]
+    assert channel.quantity is Quantity.WATER
 
 
 def test_port_is_asked_for(house: House) -> None:
