@@ -137,6 +137,7 @@ def test_meter_by_two_paths_is_offered_once_and_sent_twice_by_who_insists(
     page.wait_for_url("**said=map_kept**")
     house.until(lambda: fed_by(house, second) is not None, within_s=30)
     assert fed_by(house, CLAMP) not in (None, fed_by(house, second))
+    page.goto(f"{house.url}/map")
     row = page.locator(".maprow", has=page.locator(".made", has_text="Grid power"))
     row.locator("[role=switch]").uncheck()
     page.get_by_role("button", name="Save").click()

@@ -2,8 +2,11 @@
 
 import asyncio
 import socket
+import ssl
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,6 +24,7 @@ from tests.house.smappee_cloud import (
     Fault,
     SmappeeCloud,
 )
+from tests.house.trusted_certificate import trusted_certificate
 
 
 class House:
@@ -56,6 +60,36 @@ async def test_logs_in_by_itself_in_either_version(house: House, version: str) -
     assert place["serviceLocationId"] == LOCATION
     assert ("serviceLocationUuid" in place) == (version == "v3")
     assert all(f"/dev/{version}/" in asked.path for asked in house.cloud.log)
+
+
+async def test_cloud_by_https_is_believed_as_everything_else_is(tmp_path: Path) -> None:
+    clock = FakeClock()
+    cloud = SmappeeCloud(clock.wall_now)
+    with trusted_certificate(tmp_path) as certificate:
+        async with cloud.serve(certificate=certificate) as base_url:
+            assert base_url.startswith("https:")
+            assert await House(cloud, base_url, clock).account().ask(locations)
+
+
+async def test_cloud_that_nobody_vouches_for_is_told_no_password(tmp_path: Path) -> None:
+    heard = []
+
+    def take(listening: socket.socket, certificate: ssl.SSLContext) -> None:
+        line, _ = listening.accept()
+        with suppress(OSError), certificate.wrap_socket(line, server_side=True) as whispering:
+            heard.append(whispering.recv(1))
+        line.close()
+
+    with trusted_certificate(tmp_path) as certificate:
+        pass
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        url = f"https://127.0.0.1:{listening.getsockname()[1]}/dev/v3/"
+        login = Login(url, CLIENT_ID, USERNAME, CLIENT_SECRET, PASSWORD)
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(asyncio.to_thread(take, listening, certificate))
+            with pytest.raises(Unreachable, match="SSLError"):
+                await Account(login, FakeClock()).ask(locations)
+    assert heard == []
 
 
 async def test_wrong_password_is_refused_in_words(house: House) -> None:
