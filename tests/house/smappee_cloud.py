@@ -13,7 +13,6 @@ import asyncio
 import json
 import math
 import secrets
-import ssl
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -116,11 +115,8 @@ class SmappeeCloud:
         self._asked_at: deque[datetime] = deque()
 
     @asynccontextmanager
-    async def serve(
-        self, port: int = 0, certificate: ssl.SSLContext | None = None
-    ) -> AsyncIterator[str]:
-        """Listen on 127.0.0.1; yields the address up to the version. With a certificate: by
-        https, as the real one is."""
+    async def serve(self, port: int = 0) -> AsyncIterator[str]:
+        """Listen on 127.0.0.1; yields the address up to the version."""
         app = web.Application(middlewares=[self._steer])
         place = "/dev/{version:v[23]}/servicelocation"
         app.add_routes(
@@ -137,10 +133,10 @@ class SmappeeCloud:
         )
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.01)
         await runner.setup()
-        site = web.TCPSite(runner, "127.0.0.1", port, ssl_context=certificate)
+        site = web.TCPSite(runner, "127.0.0.1", port)
         await site.start()
         try:
-            yield f"http{'s' * bool(certificate)}://127.0.0.1:{runner.addresses[0][1]}/dev"
+            yield f"http://127.0.0.1:{runner.addresses[0][1]}/dev"
         finally:
             await runner.cleanup()
 

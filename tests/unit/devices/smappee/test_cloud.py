@@ -4,7 +4,7 @@ import asyncio
 import socket
 import ssl
 from collections.abc import AsyncIterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -62,34 +62,30 @@ async def test_logs_in_by_itself_in_either_version(house: House, version: str) -
     assert all(f"/dev/{version}/" in asked.path for asked in house.cloud.log)
 
 
-async def test_cloud_by_https_is_believed_as_everything_else_is(tmp_path: Path) -> None:
-    clock = FakeClock()
-    cloud = SmappeeCloud(clock.wall_now)
-    with trusted_certificate(tmp_path) as certificate:
-        async with cloud.serve(certificate=certificate) as base_url:
-            assert base_url.startswith("https:")
-            assert await House(cloud, base_url, clock).account().ask(locations)
+@pytest.mark.parametrize("is_vouched_for", [True, False])
+async def test_password_is_told_by_https_to_whom_the_box_believes(
+    tmp_path: Path, is_vouched_for: bool
+) -> None:
+    heard: list[bytes] = []
 
-
-async def test_cloud_that_nobody_vouches_for_is_told_no_password(tmp_path: Path) -> None:
-    heard = []
-
-    def take(listening: socket.socket, certificate: ssl.SSLContext) -> None:
+    def answer(listening: socket.socket, certificate: ssl.SSLContext) -> None:
         line, _ = listening.accept()
         with suppress(OSError), certificate.wrap_socket(line, server_side=True) as whispering:
-            heard.append(whispering.recv(1))
+            heard.append(whispering.recv(65536))
+            whispering.sendall(b"HTTP/1.1 400 Bad\r\nContent-Length: 0\r\n\r\n")
         line.close()
 
-    with trusted_certificate(tmp_path) as certificate:
-        pass
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        url = f"https://127.0.0.1:{listening.getsockname()[1]}/dev/v3/"
-        login = Login(url, CLIENT_ID, USERNAME, CLIENT_SECRET, PASSWORD)
+    login = "https://127.0.0.1:{}/dev/v3/", CLIENT_ID, USERNAME, CLIENT_SECRET, PASSWORD
+    with trusted_certificate(tmp_path) as certificate, ExitStack() as stack:
+        if not is_vouched_for:
+            stack.enter_context(trusted_certificate(tmp_path))  # another
+        listening = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+        url = login[0].format(listening.getsockname()[1])
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(asyncio.to_thread(take, listening, certificate))
-            with pytest.raises(Unreachable, match="SSLError"):
-                await Account(login, FakeClock()).ask(locations)
-    assert heard == []
+            tasks.create_task(asyncio.to_thread(answer, listening, certificate))
+            with pytest.raises(Refused if is_vouched_for else Unreachable):
+                await Account(Login(url, *login[1:]), FakeClock()).ask(locations)
+    assert len(heard) == is_vouched_for
 
 
 async def test_wrong_password_is_refused_in_words(house: House) -> None:
