@@ -222,6 +222,21 @@ async def test_event_of_an_unknown_entity_is_passed_over(house: House) -> None:
     assert not house.failures
 
 
+async def test_entity_that_goes_is_a_gap_and_the_others_go_on(house: House) -> None:
+    async with house.running() as family:
+        ident = named(family.devices(), "Grid power").device
+        del house.spoken.states["sensor.grid_power"]
+        await house.spoken.tell({"r": ["sensor.grid_power"]})
+        await house.clock.pass_by(timedelta(seconds=10))
+        told = len(house.values("Grid power"))
+        await house.clock.pass_by(timedelta(minutes=10))
+        [gone] = [device for device in family.devices() if device.device == ident]
+        assert (gone.state, gone.model) == (DeviceState.DEAD, "no longer in Home Assistant")
+        assert len(house.values("Grid power")) == told
+        assert len(house.values("Solar power")) > 9
+    assert not house.failures
+
+
 async def test_what_is_no_home_assistant_says_so(house: House) -> None:
     house.spoken.welcome = {"type": "hello"}
     with pytest.raises(Malformed, match="not Home Assistant"):

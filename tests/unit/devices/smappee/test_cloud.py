@@ -137,12 +137,22 @@ async def test_fresh_token_refused_again_is_not_asked_for_ever(house: House) -> 
     assert len(house.cloud.log) == 4
 
 
-async def test_wall_clock_that_jumps_neither_renews_nor_trusts_a_dead_token(house: House) -> None:
+@pytest.mark.parametrize("days", [-4000, 4000])
+async def test_wall_clock_that_jumps_neither_renews_nor_trusts_a_dead_token(
+    house: House, days: int
+) -> None:
+    began = house.clock.wall_now()
+    house.cloud.now = lambda: began + timedelta(milliseconds=house.clock.boottime_ms())
     account = house.account()
     await account.ask(locations)
-    house.clock.step_wall(timedelta(days=-4000))
+    house.clock.step_wall(timedelta(days=days))
     await account.ask(locations)
     assert house.log_ins() == ["password"]
+    refused = len(house.cloud.log)
+    await house.clock.advance(house.cloud.token_life)
+    await account.ask(locations)
+    assert house.log_ins() == ["password", "refresh"]
+    assert len(house.cloud.log) == refused + 2  # the dead token was not even tried
 
 
 async def test_questions_at_once_renew_the_token_once(house: House) -> None:
