@@ -153,9 +153,10 @@ class MapRoom:
         self, ident: str, name: str, send: bool, sensor_id: int | None, terms: list[TermView]
     ) -> MapRow:
         first = self._intake.channels().get(terms[0].channel_key) if terms else None
+        clamps = {term.channel_key.rsplit("/", 2)[0] for term in terms}  # both ways of one are one
         return MapRow(
             ident=ident[:200],
-            name=self._title(first, name)[:200],
+            name=(name if len(clamps) > 1 else self._title(first, name))[:200],
             send=send,
             sensor_id=sensor_id,
             terms=terms,

@@ -26,7 +26,9 @@ class OldSensor:
     ident: int
 
     @classmethod
-    def make(cls, house: WholeHouse, server: FlexMeasuresServer, name: str) -> "OldSensor":
+    def make(
+        cls, house: WholeHouse, server: FlexMeasuresServer, name: str, unit: str = "kW"
+    ) -> "OldSensor":
         session, owner = requests.Session(), owner_of(house, server)
         body = {"email": owner.email, "password": owner.password}
         token = session.post(f"{server.url}/api/requestAuthToken", json=body, timeout=30).json()
@@ -34,7 +36,7 @@ class OldSensor:
         assets = session.get(f"{server.url}/api/v3_0/assets", timeout=30).json()
         wanted = {
             "name": name,
-            "unit": "kW",
+            "unit": unit,
             "event_resolution": "PT1M",
             "generic_asset_id": next(each["id"] for each in assets if each["name"] == "Our house"),
         }

@@ -3,12 +3,16 @@
 The whole way from the claim to the first accepted reading is gone by keyboard alone.
 """
 
+import threading
 from collections.abc import Iterator
+from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from playwright.sync_api import BrowserContext, Page, expect
 
+from edge.cli.door import ask
+from edge.contract import Status
 from edge.model import Channel, Device, DeviceState, Kind, Quantity, Slot
 from edge.store.outbox import OutboxSlot, SlotState
 from edge.uplink.address import Reach, parse_address
@@ -18,14 +22,19 @@ from edge.uplink.pairing import SiteWish, pair
 from tests.house import arrived
 from tests.house.fake_clock import FakeClock
 from tests.house.flexmeasures import Account, FlexMeasuresServer
-from tests.house.stick import METER, PLUGS
+from tests.house.local_smappee import LocalSmappeeMonitor
+from tests.house.p1_meter import P1Meter
+from tests.house.spoken_home_assistant import SpokenHomeAssistant
+from tests.house.stick import METER, PLUGS, Value, W
 from tests.page.browser import watched
+from tests.page.old_sensor import OldSensor
 from tests.page.settled import HOME, calm, expect_meters, go_on, looked_at, pin_of
 from tests.page.whole_house import WholeHouse
 
 TABS_MAX = 80  # the map has some forty places to stop at
 JOINS_WITHIN_MS, ACCEPTED_WITHIN_MS = 45_000, 90_000
 NEW_PLUG = 20
+FAMILIES = ("zwave", "smappee", "homeassistant", "p1")
 NODES = (METER, *PLUGS)
 OLD_KW = 7.5  # nothing in the house takes as much
 
@@ -159,7 +168,7 @@ def test_a_new_box_inherits_what_a_dead_one_left_by_keyboard_alone(
 def test_a_box_that_lives_keeps_its_own_unless_somebody_says_otherwise(
     house: WholeHouse, server: FlexMeasuresServer, context: BrowserContext
 ) -> None:
-    owner = server.make_account()
+    owner = house.owner = server.make_account()
     lately = arrived.on_the_grid(datetime.now(UTC)) - timedelta(minutes=10)
     house.do(lambda: a_box_was_here(server.url, owner, "11fe00000000beef", lately))
     left = arrived.sensors(server.url, owner)
@@ -191,6 +200,122 @@ def test_a_box_that_lives_keeps_its_own_unless_somebody_says_otherwise(
     page.wait_for_url("**said=map_kept**")
     assert of_devices(arrived.sensors(server.url, owner)) == left
     assert seen.complaints == []
+
+
+def test_a_sum_of_clamps_is_sent_and_a_sensor_of_another_unit_is_refused(
+    house: WholeHouse, server: FlexMeasuresServer, context: BrowserContext
+) -> None:
+    assert house.owner is not None
+    warmth = OldSensor.make(house, server, "living room", "°C")
+    before = arrived.sensors(server.url, house.owner)
+    seen = watched(context)
+    page = seen.page
+    house.restart_agent()  # it asks for the sensors of a site once a minute
+    page.goto(f"{house.url}/map")
+    offered = page.locator(".maprow select").first.locator(f"option[value='{warmth.ident}']")
+    expect(offered).to_be_disabled()
+    expect(offered).to_contain_text("its unit does not fit")
+    page.locator("summary", has_text="Make a sum").click()
+    page.fill("#new-name", "Phases less the kettle")
+    signs = {f"{METER}/1": "+", f"{METER}/2": "+", f"{METER}/3": "+", f"{PLUGS[0]}/0": "-"}
+    for clamp, sign in signs.items():
+        page.select_option(f"[name='new.term.zwave/{HOME}-{clamp}/active_power/import']", sign)
+    page.get_by_role("button", name="Save").click()
+    page.wait_for_url("**said=map_kept**")
+    added = (str(METER), "Phases less the kettle")
+    assert arrived.sensors(server.url, house.owner) == sorted([*before, added])
+    shown = [Value(METER, clamp, W, 100.0 * clamp) for clamp in (1, 2, 3)]
+    house.do(lambda: house.stick.report(*shown, Value(PLUGS[0], 0, W, 50.0)))
+    row = page.locator(".maprow", has=page.locator(".rowname", has_text="Phases less the kettle"))
+    expect(row.locator(".number")).to_contain_text("550", timeout=15_000)
+    page.goto(house.url)
+    expect(page.locator("#live")).to_contain_text("Phases less the kettle")
+    assert seen.complaints == []
+
+
+def test_every_family_is_connected_from_the_page_and_stands_in_one_frame(
+    house: WholeHouse, context: BrowserContext
+) -> None:
+    seen = watched(context)
+    page = seen.page
+    monitor, assistant, meter = LocalSmappeeMonitor(), SpokenHomeAssistant(), P1Meter()
+
+    async def open_both() -> tuple[str, str, AsyncExitStack]:
+        stack = AsyncExitStack()
+        local = await stack.enter_async_context(monitor.serve())
+        return local, await stack.enter_async_context(assistant.serve()), stack
+
+    local, address, stack = house.do(open_both)
+    over = threading.Event()
+    talk = threading.Thread(target=lambda: [meter.say() for _ in iter(lambda: over.wait(1), True)])
+    talk.start()
+    try:
+        page.goto(f"{house.url}/meters/family/smappee")
+        page.locator("input[name=way][value=local]").check()
+        page.fill("#f-address", local)
+        connect(page, "local_password", "admin")
+        page.goto(f"{house.url}/meters/family/homeassistant")
+        page.fill("#f-address", address)
+        page.fill("#f-token", "CANARY-not-the-token")
+        page.get_by_role("button", name="Try it").click()
+        expect(page.locator("main [role=alert]")).to_be_visible()
+        assert "CANARY" not in page.content()
+        connect(page, "token", assistant.token)
+        page.goto(f"{house.url}/meters/family/p1")
+        page.fill("#f-port", meter.path)
+        connect(page)
+        shown = page.locator("ul.devices li")
+
+        def all_there() -> bool:
+            page.goto(f"{house.url}/meters")
+            links = [str(a.get_attribute("href")) for a in shown.locator("a").all()]
+            return {link.split("/")[2] for link in links} == set(FAMILIES)
+
+        house.until(all_there, within_s=60, every_s=1)
+        looked_at(seen)
+        for family in ("smappee", "homeassistant", "p1"):
+            page.goto(f"{house.url}/meters/family/{family}")
+            page.locator("summary").last.click()
+            page.locator("form[action$='/leave'] button").click()
+            page.wait_for_url("**/meters?said=family_left")
+        house.until(lambda: not all_there(), every_s=1)
+    finally:
+        over.set()
+        talk.join()
+        house.do(stack.aclose)
+        meter.unplug()
+    assert seen.complaints == []
+
+
+def connect(page: Page, secret: str = "", value: str = "") -> None:
+    """Try what was filled in, and use what was found; a secret is typed once more for that."""
+    if secret:
+        page.fill(f"#f-{secret}", value)
+    page.get_by_role("button", name="Try it").click()
+    expect(page.locator(".notice.good")).to_contain_text("Found", timeout=60_000)
+    if secret:
+        page.fill(f"#f-{secret}", value)
+    page.get_by_role("button", name="Use it").click()
+    page.wait_for_url("**/meters?said=family_kept")
+
+
+def test_an_account_is_left_with_its_password_and_its_map(
+    house: WholeHouse, server: FlexMeasuresServer, context: BrowserContext
+) -> None:
+    assert house.owner is not None
+    page = context.new_page()
+    page.goto(f"{house.url}/flexmeasures")
+    expect(page.locator("main")).to_contain_text(house.owner.email)
+    page.locator("form[action='/flexmeasures/leave']").locator("xpath=..").locator(
+        "summary"
+    ).click()
+    page.locator("form[action='/flexmeasures/leave'] button").click()
+    page.wait_for_url("**/flexmeasures?said=left")
+    expect(page.locator("#url")).to_be_visible()
+    status = ask(house.own_socket, "GET", "/status", Status)
+    assert not status.flexmeasures.paired
+    assert not any(channel.sensor_id for channel in status.channels)
+    assert arrived.sensors(server.url, house.owner)  # what was sent stays there
 
 
 def look_again(house: WholeHouse, server: FlexMeasuresServer, page: Page, owner: Account) -> None:
