@@ -151,7 +151,7 @@ def test_a_person_pairs_it_in_the_browser(home: Home, context: BrowserContext) -
     go_on(page)
     expect(page.locator("ul.devices li")).to_have_count(NODES - 1)
     page.goto(f"{home.url}/map")
-    whole_house = page.locator(".maprow:has([name*='-2/0/power'])").first
+    whole_house = page.locator(".maprow:has([name*='-2/0/active_power/import'])").first
     whole_house.locator("summary").click()
     whole_house.locator("select[name$='.sensor']").select_option(str(home.sensor))
     page.get_by_role("button", name="Save").click()
