@@ -8,13 +8,13 @@ from dataclasses import dataclass
 
 from tests.image.machine import Machine
 
-# Shared pages by share; and what of it belongs to the process alone, since no file holds it.
+# Processes that end meanwhile are passed over. Shared pages by share; and what of it belongs to the process alone, since no file holds it.
 _WEIGH = r"""
 list="systemctl list-units --type=service --state=running --plain --no-legend"
 for unit in $($list | cut -d' ' -f1) init.scope; do
   group=$(systemctl show -p ControlGroup --value $unit)
   for pid in $(cat /sys/fs/cgroup$group/cgroup.procs); do
-    awk -v u=$unit '/^Pss:/{p=$2} /^Pss_Anon:/{a=$2} END{print u, p, a}' /proc/$pid/smaps_rollup
+    awk -v u=$unit '/^Pss:/{p=$2} /^Pss_Anon:/{a=$2} END{if (p) print u, p, a}' /proc/$pid/smaps_rollup
   done
 done
 """
@@ -44,7 +44,7 @@ def memory_mib(box: Machine) -> dict[str, float]:
 def services(box: Machine) -> dict[str, Weight]:
     """Every running service, the heaviest first."""
     found: dict[str, Weight] = {}
-    for line in box.run(_WEIGH).splitlines():
+    for line in box.run(f"({_WEIGH}) 2>/dev/null").splitlines():
         unit, pss_kib, own_kib = line.split()
         before = found.get(unit, Weight(0, 0))
         found[unit] = Weight(before.pss + int(pss_kib) / 1024, before.own + int(own_kib) / 1024)
