@@ -8,13 +8,15 @@ from dataclasses import dataclass
 
 from tests.image.machine import Machine
 
-# Processes that end meanwhile are passed over. Shared pages by share; and what of it belongs to the process alone, since no file holds it.
+# Shared pages by share; and what of it belongs to the process alone, since no file holds it.
+# Processes that end meanwhile are passed over.
 _WEIGH = r"""
 list="systemctl list-units --type=service --state=running --plain --no-legend"
 for unit in $($list | cut -d' ' -f1) init.scope; do
   group=$(systemctl show -p ControlGroup --value $unit)
   for pid in $(cat /sys/fs/cgroup$group/cgroup.procs); do
-    awk -v u=$unit '/^Pss:/{p=$2} /^Pss_Anon:/{a=$2} END{if (p) print u, p, a}' /proc/$pid/smaps_rollup
+    awk -v u=$unit '/^Pss:/{p=$2} /^Pss_Anon:/{a=$2} END{if (p) print u, p, a}' \
+      /proc/$pid/smaps_rollup
   done
 done
 """
