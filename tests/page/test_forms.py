@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import BrowserContext, expect
 
-from tests.page.at_the_stand import settled
+from tests.page.at_the_stand import SETTLED, settled
 from tests.page.browser import watched
 from tests.page.rooms import HEM, PLUG, House, device, task
 from tests.page.stand import Stand
@@ -60,6 +60,20 @@ def test_what_is_wrong_with_an_account_is_said_beside_its_field(house: House) ->
             assert "CANARY" not in answer.text
         assert len(said) == len(TROUBLES)  # each in words of its own
         assert not any("fm_" in each for each in said)
+
+
+def test_a_year_later_the_page_says_what_is_wrong_and_whose_the_box_is(house: House) -> None:
+    with Stand(rooms=[house.routes()]) as stand:
+        visitor = Visitor(stand)
+        visitor.claim()
+        stand.standing = SETTLED
+        health, box, log = (visitor.get(path).text for path in ("/health", "/box", "/log"))
+    assert "640" in health  # slots wait
+    for wrong in ("Grid", "beyond its range", "beyond the rating of the main fuse"):
+        assert wrong in health
+    assert "127.0.0.1" in box  # from where it was claimed
+    assert "2031-12-31" in box  # supported until
+    assert "&lt;b&gt;bold" in log
 
 
 def test_a_sum_of_three_phases_less_the_sun_is_one_row(
