@@ -248,7 +248,7 @@ def _is_turned(sensor: Sensor, channels: Mapping[str, Channel]) -> bool:
 def _unit_for(channel: Channel | None) -> str:
     if channel is None or channel.unit in ("W", "kWh"):
         return "kW"
-    return channel.unit
+    return channel.unit or "dimensionless"
 
 
 def _why_not(unit: str, resolution_s: float) -> str | None:

@@ -80,7 +80,7 @@ async def test_smappees_input_modules_and_appliances_arrive_exactly(house: House
         lambda s: smappee_cloud.heat_pump_pulses(s) / smappee_cloud.PULSES_PER_KWH * 1000
     )
     await house.agrees(heat_pump, energy, begins, ends)
-    counted: Expected = lambda at: smappee_cloud.bottles(int(at.timestamp()))  # noqa: E731
+    counted: Expected = lambda at: smappee_cloud.bottles(int(at.timestamp())) / 4  # noqa: E731
     await house.agrees(bottles, counted, begins, ends)
     await house.agrees(air, lambda _: 22.6, begins, ends)
     drawn: Expected = lambda at: (  # noqa: E731

@@ -128,6 +128,7 @@ async def test_zero_limit_reaches_smappee_and_home_assistant_and_both_come_back(
     await until(lambda: bool(cloud.asked("/actuator/1/off")), SEEN_WITHIN_S)
     assert [a.body for a in cloud.asked("/actuator/1/off")] == ['{"duration": 1800}']
     assert not cloud.is_on(1)
+    await house.agent.until(lambda s: _state(s.control, boiler) == "away")  # once it is confirmed
     now = await house.steered(boiler)
     assert (now.state, now.by, now.why) == ("away", "limit", "asked")
     assert now.until is not None

@@ -269,7 +269,7 @@ class SmappeeCloud:
         if self.has_input_module:
             inputs = [
                 _sensor_channel(1, "electricity", "Heat pump", PULSES_PER_KWH, "kWh"),
-                _sensor_channel(2, "other", "Bottles", 1.0, "bottles"),
+                _sensor_channel(2, "other", "Bottles", 4.0, "bottles"),
             ]
             found.append({"id": INPUT_MODULE, "name": "5005000012", "channels": inputs})
         return found

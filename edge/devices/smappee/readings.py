@@ -87,7 +87,7 @@ def sensor_measures(location: str, sensor: dict[str, Any]) -> tuple[Measured, ..
         elif unit == "wh":
             quantity, per_unit = Quantity.ACTIVE_ENERGY, pulses_per_unit * 1000.0
         else:
-            quantity, per_unit = Quantity.PULSES, 1.0
+            quantity, per_unit = Quantity.PULSES, pulses_per_unit  # a number of its own unit
         name = str(described.get("name") or sensor.get("name") or ident)
         channel = Channel(
             FAMILY,

@@ -92,7 +92,7 @@ def sensor(**described: object) -> dict[str, object]:
         ({"type": "water", "uom": "l", "ppu": 1}, Quantity.WATER, 0.003),
         ({"type": "electricity", "uom": "kWh", "ppu": 1000}, Quantity.ACTIVE_ENERGY, 0.003),
         ({"type": "electricity", "uom": "Wh", "ppu": 1}, Quantity.ACTIVE_ENERGY, 0.003),
-        ({"type": "other", "uom": "bottles"}, Quantity.PULSES, 3.0),
+        ({"type": "other", "uom": "bottles"}, Quantity.PULSES, 0.03),
     ],
 )
 def test_pulses_become_the_sensors_own_unit(
