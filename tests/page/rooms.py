@@ -58,6 +58,8 @@ from edge.contract.setup import (
     HouseholdView,
     MapRow,
     MapView,
+    MemoriesView,
+    MemoryCopy,
     MetersView,
     NetworkStep,
     NetworkTask,
@@ -269,6 +271,7 @@ class House:
             web.delete("/families/{name}", self._noted),
             web.get("/network", get(lambda: self.task)),
             web.post("/network", self._noted),
+            web.get("/network/memories", get(lambda: memories())),
             web.get("/map", get(lambda: self.map)),
             web.put("/map", self._noted),
             web.get("/live", get(lambda: self.live)),
@@ -407,6 +410,16 @@ def wifi() -> WifiView:
             for name, signal, joined in networks
         ]
         + [WifiNetwork(network="Bakery", signal_percent=20, is_open=True, is_joined=False)],
+    )
+
+
+def memories() -> MemoriesView:
+    taken = [NOON - timedelta(days=1), NOON - timedelta(days=40)]
+    return MemoriesView(
+        memories=[
+            MemoryCopy(file=f"7e570001-{at:%Y%m%dT%H%M%S}.nvm", home_id="7e570001", taken_at=at)
+            for at in taken
+        ]
     )
 
 

@@ -36,6 +36,10 @@ def logged_in(house: House) -> None:
     house.pairing = house.pairing.model_copy(update={"account": house.account})
 
 
+def paired(house: House) -> None:
+    house.pairing = house.pairing.model_copy(update={"status": house.status.flexmeasures})
+
+
 def pressing(house: House) -> None:
     house.task = task(waits_for="button", left_s=212.0)
 
@@ -70,11 +74,14 @@ def scheduling(house: House) -> None:
 SCREENS: list[tuple[str, str, Standing, Prepare]] = [
     ("2-flexmeasures", "/flexmeasures", NEW, nothing),
     ("2-site", "/flexmeasures", NEW, logged_in),
+    ("2-paired", "/flexmeasures", LIVE, paired),
     ("3-meters", "/meters", PAIRED, nothing),
+    ("3-family", "/meters/family/smappee", PAIRED, nothing),
     ("3-add", "/network/add", PAIRED, nothing),
     ("3-press", "/network", PAIRED, pressing),
     ("3-pin", "/network", PAIRED, pin),
     ("3-added", "/network", PAIRED, added),
+    ("3-memory", "/network/memory", MEASURING, nothing),
     ("3-device", f"/device/{HEM}", MEASURING, nothing),
     ("4-map", "/map", MEASURING, nothing),
     ("5-live", "/live", MAPPED, calm),
@@ -85,6 +92,7 @@ SCREENS: list[tuple[str, str, Standing, Prepare]] = [
     ("control-settings", "/control/settings", LIVE, scheduling),
     ("health", "/health", ASKING, nothing),
     ("events", "/events", LIVE, nothing),
+    ("log", "/log", LIVE, nothing),
     ("box", "/box", LIVE, nothing),
     ("updates", "/updates", LIVE, nothing),
     ("updates-writing", "/updates", LIVE, updating),

@@ -5,6 +5,8 @@ import pytest
 from edge.config import Config, load
 from edge.errors import ConfigFault
 
+REPOSITORY = Path(__file__).parents[2]
+
 
 def written(folder: Path, text: str) -> Path:
     path = folder / "agent.toml"
@@ -15,6 +17,17 @@ def written(folder: Path, text: str) -> Path:
 def test_defaults_trust_no_clock_and_no_loopback() -> None:
     assert not Config().clock.trust_always
     assert not Config().flexmeasures.allow_loopback
+
+
+def test_no_image_carries_what_only_the_simulated_house_may() -> None:
+    carried = [
+        path
+        for folder in ("image", "systemd")
+        for path in (REPOSITORY / folder).rglob("*")
+        if path.is_file()
+        and any(flag in path.read_bytes() for flag in (b"allow_loopback", b"trust_always"))
+    ]
+    assert carried == []
 
 
 def test_settings_are_read(tmp_path: Path) -> None:
