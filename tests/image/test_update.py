@@ -329,6 +329,7 @@ def test_an_update_found_at_night_that_does_not_even_start_is_gone_back_from(
         trust(box, certificate, "edge-update-check.service")
         put(box, address, "/usr/lib/edge/release-address")
         ask = "systemctl start edge-update-check.service"
+        box.run("install -d -o edge -g edge -m 700 /data/edge/update")
         for reason in ("/data/edge/update/opted-out", "/run/edge/curtailing"):
             box.run(f"touch {reason}")
             box.run(ask, 300)
