@@ -9,6 +9,7 @@ from playwright.sync_api import Page
 
 from edge.cli.door import ask
 from edge.contract import Status
+from tests.house import arrived
 from tests.house.flexmeasures import FlexMeasuresServer
 from tests.page.settled import HOME, owner_of
 from tests.page.whole_house import WholeHouse
@@ -78,10 +79,12 @@ class OldSensor:
         its share."""
         house.until(lambda: self.holds(kilowatts, since), ARRIVES_WITHIN_S, every_s=3)
 
-    def all_sensors(self) -> list[int]:
-        """Every sensor of the account."""
-        found = self.session.get(f"{self.server.url}/api/v3_0/sensors", timeout=30).json()
-        return sorted(each["id"] for each in found)
+
+def of_devices(house: WholeHouse, server: FlexMeasuresServer) -> list[arrived.Sensor]:
+    """Every sensor of the account but those that tell how a box is: each box makes its own, with
+    its first upload."""
+    found = arrived.sensors(server.url, owner_of(house, server))
+    return [sensor for sensor in found if sensor[0] != "box"]
 
 
 def fed(house: WholeHouse) -> dict[str, int | None]:

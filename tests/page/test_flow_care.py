@@ -13,7 +13,7 @@ from edge.cli.door import ask
 from edge.contract import Status
 from edge.errors import EdgeError
 from tests.house import arrived
-from tests.house.flexmeasures import FlexMeasuresServer
+from tests.house.flexmeasures import Account, FlexMeasuresServer
 from tests.house.stick import PLUGS, Value, W
 from tests.page.old_sensor import ARRIVES_WITHIN_S, OldSensor, fed
 from tests.page.settled import (
@@ -28,6 +28,7 @@ from tests.page.whole_house import WholeHouse
 PASSPHRASE = "CANARY Sätze mit Umlauten"
 KETTLE = PLUGS[0]
 BACK_WITHIN_MS = 60_000
+BOX_SENSORS = 4  # heartbeat and three more
 
 
 @pytest.fixture
@@ -104,6 +105,7 @@ def test_a_new_box_goes_on_as_the_old_one(
     copy_the_stick(house, page)
     feeds = fed(house)
     assert any(feeds.values())
+    house.until(lambda: tells_how_it_is(server, owner), within_s=60, every_s=3)
     known = arrived.sensors(server.url, owner)
     assert len(known) == len(set(known))
     content = save_backup(house, page, PASSPHRASE)
@@ -174,6 +176,11 @@ def test_a_new_stick_gets_the_memory_of_the_old_one(
     open_device(house, page, KETTLE)
     expect(page.locator("h1")).to_have_text("Kettle")
     assert seen.complaints == []
+
+
+def tells_how_it_is(server: FlexMeasuresServer, owner: Account) -> bool:
+    """Whether the box has made the sensors of its own health, with its first upload."""
+    return sum(of == "box" for of, _ in arrived.sensors(server.url, owner)) >= BOX_SENSORS
 
 
 def save_backup(house: WholeHouse, page: Page, passphrase: str) -> bytes:

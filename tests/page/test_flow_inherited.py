@@ -27,7 +27,7 @@ from tests.house.p1_meter import P1Meter
 from tests.house.spoken_home_assistant import SpokenHomeAssistant
 from tests.house.stick import METER, PLUGS, Value, W
 from tests.page.browser import watched
-from tests.page.old_sensor import OldSensor
+from tests.page.old_sensor import OldSensor, of_devices
 from tests.page.settled import HOME, calm, expect_meters, go_on, looked_at, pin_of
 from tests.page.whole_house import WholeHouse
 
@@ -94,11 +94,6 @@ async def a_box_was_here(url: str, owner: Account, box: str, last_at: datetime) 
             await client.post_slots(sensor, [sent])
 
 
-def of_devices(sensors: list[arrived.Sensor]) -> list[arrived.Sensor]:
-    """Without those that tell how a box is: the new box has its own."""
-    return [sensor for sensor in sensors if sensor[0] != "box"]
-
-
 def test_a_new_box_inherits_what_a_dead_one_left_by_keyboard_alone(
     house: WholeHouse, server: FlexMeasuresServer, context: BrowserContext
 ) -> None:
@@ -106,7 +101,7 @@ def test_a_new_box_inherits_what_a_dead_one_left_by_keyboard_alone(
     now = arrived.on_the_grid(datetime.now(UTC))
     died = now - timedelta(hours=6)
     house.do(lambda: a_box_was_here(server.url, owner, "dead00000000beef", died))
-    left = arrived.sensors(server.url, owner)
+    left = of_devices(house, server)
     seen = watched(context)
     page = seen.page
     keys = Keyboard(page)
@@ -153,7 +148,7 @@ def test_a_new_box_inherits_what_a_dead_one_left_by_keyboard_alone(
 
     # Live: accepted, in the sensors that were there, behind what they held
     expect(page.locator("#live .sent.good")).to_be_visible(timeout=ACCEPTED_WITHIN_MS)
-    assert of_devices(arrived.sensors(server.url, owner)) == left
+    assert of_devices(house, server) == left
     plug = (str(PLUGS[0]), "electricity-power")
 
     def has_arrived() -> bool:
@@ -171,7 +166,7 @@ def test_a_box_that_lives_keeps_its_own_unless_somebody_says_otherwise(
     owner = house.owner = server.make_account()
     lately = arrived.on_the_grid(datetime.now(UTC)) - timedelta(minutes=10)
     house.do(lambda: a_box_was_here(server.url, owner, "11fe00000000beef", lately))
-    left = arrived.sensors(server.url, owner)
+    left = of_devices(house, server)
     seen = watched(context)
     page = seen.page
 
@@ -198,7 +193,7 @@ def test_a_box_that_lives_keeps_its_own_unless_somebody_says_otherwise(
     page.goto(f"{house.url}/map")
     page.get_by_role("button", name="Save").click()
     page.wait_for_url("**said=map_kept**")
-    assert of_devices(arrived.sensors(server.url, owner)) == left
+    assert of_devices(house, server) == left
     assert seen.complaints == []
 
 
@@ -207,7 +202,7 @@ def test_a_sum_of_clamps_is_sent_and_a_sensor_of_another_unit_is_refused(
 ) -> None:
     assert house.owner is not None
     warmth = OldSensor.make(house, server, "living room", "°C")
-    before = arrived.sensors(server.url, house.owner)
+    before = of_devices(house, server)
     seen = watched(context)
     page = seen.page
     house.restart_agent()  # it asks for the sensors of a site once a minute
@@ -223,7 +218,7 @@ def test_a_sum_of_clamps_is_sent_and_a_sensor_of_another_unit_is_refused(
     page.get_by_role("button", name="Save").click()
     page.wait_for_url("**said=map_kept**")
     added = (str(METER), "Phases less the kettle")
-    assert arrived.sensors(server.url, house.owner) == sorted([*before, added])
+    assert of_devices(house, server) == sorted([*before, added])
     shown = [Value(METER, clamp, W, 100.0 * clamp) for clamp in (1, 2, 3)]
     house.do(lambda: house.stick.report(*shown, Value(PLUGS[0], 0, W, 50.0)))
     row = page.locator(".maprow", has=page.locator(".rowname", has_text="Phases less the kettle"))
@@ -315,7 +310,7 @@ def test_an_account_is_left_with_its_password_and_its_map(
     status = ask(house.own_socket, "GET", "/status", Status)
     assert not status.flexmeasures.paired
     assert not any(channel.sensor_id for channel in status.channels)
-    assert arrived.sensors(server.url, house.owner)  # what was sent stays there
+    assert of_devices(house, server)  # what was sent stays there
 
 
 def look_again(house: WholeHouse, server: FlexMeasuresServer, page: Page, owner: Account) -> None:
