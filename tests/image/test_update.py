@@ -132,6 +132,7 @@ def maker(built: Built, folder: Path) -> Maker:
 @pytest.fixture(scope="module")
 def box(started: Moment, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
     with Machine.at(started, tmp_path_factory.mktemp("update") / "box") as machine:
+        machine.run(f"date -s @{time.time():.0f}")  # it stood still while it was kept
         assert machine.post("/claim", password=PASSWORD)[0] == 303
         machine.run("echo cache >/data/system-a/zwave/kept; systemctl stop edge-agent.service")
         as_agent = "setpriv --reuid edge --regid edge --clear-groups env PYTHONDONTWRITEBYTECODE=1"
