@@ -126,7 +126,7 @@ class Moment:
 
 
 def usb_drive(path: Path, mib: int) -> Card:
-    """An empty drive as shops sell them: one partition, FAT."""
+    """An empty drive as shops sell them: one partition, FAT. 300 MiB or more: FAT32 has no less."""
     with path.open("wb") as file:
         file.truncate(mib * 1024 * 1024)
     table = b"label: dos\nstart=2048, type=c\n"

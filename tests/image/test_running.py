@@ -49,7 +49,7 @@ def test_a_second_box_of_the_same_name_takes_a_free_one_and_answers_to_it(box: M
 def test_the_last_backup_is_copied_to_a_drive(
     box: Machine, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    drive = usb_drive(tmp_path_factory.mktemp("drive") / "drive.img", 64)
+    drive = usb_drive(tmp_path_factory.mktemp("drive") / "drive.img", 300)
     place = "/data/edge/backup"
     box.run(f"install -d -o edge -g edge -m 700 {place}; echo sealed >{place}/latest")
     box.plug_in_a_drive(drive.path, writable=True)
