@@ -12,7 +12,7 @@ import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -163,13 +163,15 @@ class Scene:
         device = asked.stick or self._runtime / "zstick"
         driver = ZwaveServer(device, asked.state / "zwave", port=asked.zwave_port, respawn=True)
         if asked.stick is None:
-            stick = await stack.enter_async_context(Stick(device, driver.keys))
-            replay = Replay(stick, home)
-            await replay.show()
+            with _told("the simulated Z-stick"):
+                stick = await stack.enter_async_context(Stick(device, driver.keys))
+                replay = Replay(stick, home)
+                await replay.show()
             playing = asyncio.create_task(replay.run())
             stack.push_async_callback(_cancel, playing)
             self._screen.step("the simulated Z-stick is plugged in: a clamp meter and two plugs")
-        await stack.enter_async_context(driver)
+        with _told("the Z-Wave driver"):
+            await stack.enter_async_context(driver)
         self._screen.step("the Z-Wave driver is ready")
 
     def _write_settings(self) -> None:
@@ -337,3 +339,12 @@ async def _within(span: timedelta, otherwise: str) -> AsyncIterator[None]:
             yield
     except TimeoutError as problem:
         raise SceneFault(otherwise) from problem
+
+
+@contextmanager
+def _told(what: str) -> Iterator[None]:
+    """A part of the house that does not start ends the scene with one line, too."""
+    try:
+        yield
+    except (RuntimeError, TimeoutError, OSError) as problem:
+        raise SceneFault(f"{what} did not start ({str(problem) or 'no answer'}); try again") from problem
