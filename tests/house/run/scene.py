@@ -347,4 +347,5 @@ def _told(what: str) -> Iterator[None]:
     try:
         yield
     except (RuntimeError, TimeoutError, OSError) as problem:
-        raise SceneFault(f"{what} did not start ({str(problem) or 'no answer'}); try again") from problem
+        said = str(problem) or "no answer"
+        raise SceneFault(f"{what} did not start ({said}); try again") from problem
