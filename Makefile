@@ -37,8 +37,8 @@ export FLAVOUR MIRROR SIGN_KEY RELEASE_BUILD RELEASE_ADDRESS FRESH SQUEEZE IMAGE
 image: ## the card for a Raspberry Pi, into dist/ (FLAVOUR=debian)
 	@image/build
 
-image-test: box ## the built image, looked through and booted in an emulator (FLAVOUR=debian)
-	@tests/house/setup emulator
+image-test: setup ## the built image, looked through and booted in an emulator (FLAVOUR=debian)
+	@$(SETUP) browser emulator
 	@$(PY) -m pytest -v -s --tb=short --durations=0 --ignore=tests/image/test_units.py tests/image
 
 .PHONY: image-release
