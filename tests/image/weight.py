@@ -4,6 +4,7 @@
 in memory meanwhile (programs too) are not in it, nor what the kernel took before it counted.
 """
 
+import re
 from dataclasses import dataclass
 
 from tests.image.machine import Machine
@@ -20,6 +21,7 @@ for unit in $($list | cut -d' ' -f1) init.scope; do
   done
 done
 """
+_WEIGHED = re.compile(r"^(\S+) (\d+) (\d+)$", re.MULTILINE)  # an emulated line may add noise
 _OF_THE_TEST = "debug-shell.service"
 _KERNEL = ("Shmem", "Slab", "KernelStack", "PageTables", "Percpu")
 
@@ -46,8 +48,7 @@ def memory_mib(box: Machine) -> dict[str, float]:
 def services(box: Machine) -> dict[str, Weight]:
     """Every running service, the heaviest first."""
     found: dict[str, Weight] = {}
-    for line in box.run(f"({_WEIGH}) 2>/dev/null").splitlines():
-        unit, pss_kib, own_kib = line.split()
+    for unit, pss_kib, own_kib in _WEIGHED.findall(box.run(f"({_WEIGH}) 2>/dev/null")):
         before = found.get(unit, Weight(0, 0))
         found[unit] = Weight(before.pss + int(pss_kib) / 1024, before.own + int(own_kib) / 1024)
     return dict(sorted(found.items(), key=lambda each: -each[1].pss))
