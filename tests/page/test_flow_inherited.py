@@ -4,7 +4,7 @@ The whole way from the claim to the first accepted reading is gone by keyboard a
 """
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
 
@@ -13,7 +13,7 @@ from playwright.sync_api import BrowserContext, Page, expect
 
 from edge.cli.door import ask
 from edge.contract import Status
-from edge.model import Channel, Device, DeviceState, Kind, Quantity, Slot
+from edge.model import Channel, Device, DeviceState, Kind, Quantity, Sensor, Slot
 from edge.store.outbox import OutboxSlot, SlotState
 from edge.uplink.address import Reach, parse_address
 from edge.uplink.flexmeasures import FlexMeasures
@@ -71,8 +71,10 @@ class Keyboard:
         self._page.keyboard.press("Enter")
 
 
-async def a_box_was_here(url: str, owner: Account, box: str, last_at: datetime) -> None:
-    """Another box paired here, mapped the same devices, and sent once."""
+async def a_box_was_here(
+    url: str, owner: Account, box: str, last_at: datetime
+) -> tuple[Sensor, ...]:
+    """Another box paired here, mapped the same devices, and sent once; its sensors."""
     names = [f"{HOME}-{node}" for node in NODES]
     devices = [Device("zwave", name, "", "a meter", DeviceState.ALIVE) for name in names]
     channels = {
@@ -84,14 +86,25 @@ async def a_box_was_here(url: str, owner: Account, box: str, last_at: datetime) 
         )
     }
     feeds, clock = default_mapping(channels.values()), FakeClock(datetime.now(UTC))
-    address = parse_address(url, Reach(loopback=True))
-    async with FlexMeasures(address, owner.email, lambda: owner.password, clock) as client:
+    async with client_of(url, owner) as client:
         wish = SiteWish(name="Our house")
         made = await pair(client, box, wish, devices, feeds, channels, clock)
-        for sensor in made.sensors:
-            slot = Slot(sensor.sensor_id, last_at, sensor.event_resolution, OLD_KW)
+    await it_sends(url, owner, made.sensors, last_at)
+    return made.sensors
+
+
+async def it_sends(url: str, owner: Account, sensors: Sequence[Sensor], at: datetime) -> None:
+    """That box sends a value for each of its sensors."""
+    async with client_of(url, owner) as client:
+        for sensor in sensors:
+            slot = Slot(sensor.sensor_id, at, sensor.event_resolution, OLD_KW)
             sent = OutboxSlot(1, slot, None, SlotState.WAITING, 0, None, None, None)
             await client.post_slots(sensor, [sent])
+
+
+def client_of(url: str, owner: Account) -> FlexMeasures:
+    address = parse_address(url, Reach(loopback=True))
+    return FlexMeasures(address, owner.email, lambda: owner.password, FakeClock(datetime.now(UTC)))
 
 
 def test_a_new_box_inherits_what_a_dead_one_left_by_keyboard_alone(
@@ -164,21 +177,37 @@ def test_a_box_that_lives_keeps_its_own_unless_somebody_says_otherwise(
     house: WholeHouse, server: FlexMeasuresServer, context: BrowserContext
 ) -> None:
     owner = house.owner = server.make_account()
-    lately = arrived.on_the_grid(datetime.now(UTC)) - timedelta(minutes=10)
-    house.do(lambda: a_box_was_here(server.url, owner, "11fe00000000beef", lately))
+    now = arrived.on_the_grid(datetime.now(UTC))
+    was_off, lately = now - timedelta(hours=6), now - timedelta(minutes=10)
+    sensors = house.do(lambda: a_box_was_here(server.url, owner, "11fe00000000beef", was_off))
     left = of_devices(house, server)
     seen = watched(context)
     page = seen.page
 
+    # It begins to send again after somebody looked: said beside the tick, and nothing is taken
     look_again(house, server, page, owner)
     choice = page.locator("label.choice", has_text="Our house")
+    adopt = page.get_by_label("This box takes its place")
+    expect(adopt).to_be_checked()
+    house.do(lambda: it_sends(server.url, owner, sensors, lately))
+    go_on(page)
+    beside = page.locator(".within:visible")
+    expect(beside.get_by_role("alert")).to_contain_text("Another box sends to this site now")
+    expect(beside).to_contain_text("two boxes must not fill the same")
+    expect(page.get_by_role("alert")).to_have_count(1)
+    expect(choice).to_contain_text("Another box sends here now")
+    expect(choice.locator("input")).to_be_checked()
+    expect(adopt).not_to_be_checked()
+    expect(adopt).to_have_attribute("aria-invalid", "true")
+    looked_at(seen)
+    assert whose(house, server, owner) == {"11fe00000000beef"}
+
+    # Who looks now is told so at once, and stands beside it
+    look_again(house, server, page, owner)
     expect(choice).to_contain_text("Another box sends here now")
     expect(choice.locator("input")).not_to_be_checked()
     choice.locator("input").check()
-    adopt = page.get_by_label("This box takes its place")
     expect(adopt).not_to_be_checked()
-    expect(page.locator(".within:visible")).to_contain_text("two boxes must not fill the same")
-    looked_at(seen)
     go_on(page)
     page.wait_for_url("**/meters?said=paired")
     assert whose(house, server, owner) == {"11fe00000000beef"}
@@ -326,8 +355,7 @@ def whose(house: WholeHouse, server: FlexMeasuresServer, owner: Account) -> set[
     """The boxes that the devices' assets of this account belong to."""
 
     async def ask() -> set[str]:
-        address = parse_address(server.url, Reach(loopback=True))
-        async with FlexMeasures(address, owner.email, lambda: owner.password, FakeClock()) as asked:
+        async with client_of(server.url, owner) as asked:
             ids = [(asset.external_id or "").split(":") for asset in await asked.assets()]
         return {parts[1] for parts in ids if len(parts) == 3 and parts[2].startswith("zwave/")}
 

@@ -2,13 +2,16 @@
 
 import json
 from collections.abc import Iterator
+from html import unescape
 
 import pytest
 from playwright.sync_api import BrowserContext, expect
 
+from edge.setup_page.languages import FOLDER
 from tests.page.at_the_stand import SETTLED, settled
 from tests.page.browser import watched
 from tests.page.rooms import HEM, PLUG, House, device, task
+from tests.page.screens import logged_in
 from tests.page.stand import Stand
 from tests.page.visitor import Visitor
 
@@ -60,6 +63,53 @@ def test_what_is_wrong_with_an_account_is_said_beside_its_field(house: House) ->
             assert "CANARY" not in answer.text
         assert len(said) == len(TROUBLES)  # each in words of its own
         assert not any("fm_" in each for each in said)
+
+
+@pytest.mark.parametrize("language", ["en", "nl", "de"])
+def test_a_user_of_its_own_is_advised_where_the_account_is_asked_for(
+    house: House, language: str
+) -> None:
+    """Beside the form; and once more where the user that came could do more than a box needs."""
+    words = json.loads((FOLDER / f"{language}.json").read_text("utf-8"))
+    with Stand(rooms=[house.routes()]) as stand:
+        visitor = Visitor(stand)
+        visitor.claim()
+        form = unescape(visitor.get("/flexmeasures", accept_language=language).text)
+        assert 'name="password"' in form
+        for said in (words["fm.own.title"], words["fm.own.text"]):
+            assert said in form
+        for does_more in (True, False):
+            house.account = house.account.model_copy(update={"may_do_more": does_more})
+            logged_in(house)
+            site = unescape(visitor.get("/flexmeasures", accept_language=language).text)
+            assert 'name="site"' in site
+            assert (words["site.more.text"] in site) is does_more
+
+
+def test_a_tick_refused_is_shown_beside_its_site_with_what_was_chosen(house: House) -> None:
+    """Another box began to send after the person looked."""
+    with Stand(rooms=[house.routes()]) as stand:
+        visitor = Visitor(stand)
+        visitor.claim()
+        logged_in(house)
+        house.refusal = ("fm_box_lives", 409)
+        refused = visitor.post("/flexmeasures/site", {"site": "9", "adopt": "9"})
+        assert refused.status == 422
+        before, said, after = refused.text.partition('role="alert">')
+        assert said
+        assert after.startswith("Another box sends to this site now")
+        assert before.rpartition('data-only-if="')[2].startswith("site=9")
+        chosen = [
+            tag for tag in refused.text.split("<") if 'name="site"' in tag and " checked" in tag
+        ]
+        assert ['value="9"' in tag for tag in chosen] == [True]
+        tick = next(tag for tag in after.split("<") if 'name="adopt"' in tag)
+        assert 'aria-invalid="true"' in tick
+
+        house.refusal = ("fm_no_rights", 409)
+        refused = visitor.post("/flexmeasures/site", {"site": "new", "name": "Our barn"})
+        assert 'value="Our barn"' in refused.text
+        assert refused.text.index('role="alert"') < refused.text.index("<form")
 
 
 def test_a_year_later_the_page_says_what_is_wrong_and_whose_the_box_is(house: House) -> None:

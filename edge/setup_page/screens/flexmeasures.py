@@ -107,7 +107,7 @@ async def choose_site(
         pairing = await view.link.get("/flexmeasures", PairingView, who)
         if pairing.account is None:
             return await _form(request, view, None, problem)
-        return await _sites(request, view, pairing.account, problem)
+        return await _sites(request, view, pairing.account, wanted, problem)
     except Unreachable:
         return see_other("/flexmeasures", "try_again")
     if browser_zone:  # the house most likely stands where its browser is
@@ -148,13 +148,20 @@ async def _form(
 
 
 async def _sites(
-    request: Request, view: TheView, account: Account, problem: SaysNo | None = None
+    request: Request,
+    view: TheView,
+    account: Account,
+    chosen: SiteRequest | None = None,
+    problem: SaysNo | None = None,
 ) -> Response:
+    """What was chosen stands; a refusal that is about one site's tick is shown beside it."""
     return await view.page(
         request,
         "flexmeasures_site.html",
         200 if problem is None else 422,
         account=account,
+        chosen=chosen,
         problem=problem,
+        beside_tick=problem is not None and problem.code == "fm_box_lives",
         step=step_while_new(request, 2),
     )
