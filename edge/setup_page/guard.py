@@ -112,7 +112,7 @@ def _from_our_page(scope: Scope, headers: Mapping[str, str]) -> bool:
 
 def _announced_bytes(headers: Mapping[str, str]) -> int:
     length = headers.get("content-length", "0")
-    return int(length) if length.isdigit() else 0
+    return int(length) if length.isdecimal() else 0
 
 
 def _with_headers(send: Send, scope: Scope) -> Send:

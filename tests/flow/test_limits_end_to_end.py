@@ -21,6 +21,7 @@ from tests.flow.test_main_job import variables
 from tests.house.agent_process import AgentProcess
 from tests.house.flexmeasures import Account, FlexMeasuresServer
 from tests.house.run.others import Others
+from tests.house.run.parts import Doings
 from tests.house.run.screen import Screen
 from tests.house.run.wishes import wishes
 from tests.house.zwave_box import until
@@ -104,7 +105,7 @@ async def house(
 ) -> AsyncIterator[House]:
     asked = wishes(variables(tmp_path / "state", HA="1"))
     async with AsyncExitStack() as stack:
-        others = await stack.enter_async_context(Others(asked, Screen(StringIO())))
+        others = await stack.enter_async_context(Others(asked, Screen(StringIO()), Doings()))
         no_driver = "ws://127.0.0.1:9"
         agent = AgentProcess(tmp_path / "agent", no_driver, tmp_path / "stick")
         await stack.enter_async_context(agent)

@@ -4,6 +4,7 @@ import asyncio
 import ctypes
 import logging
 import os
+import re
 import signal
 import sys
 from collections.abc import Awaitable, Callable
@@ -18,6 +19,8 @@ _LIBC = ctypes.CDLL(None)
 _PR_SET_PDEATHSIG = 1
 STOP_PATIENCE_S = 5.0
 RESPAWN_PAUSE_S = 1.0  # RestartSec= of the box's agent
+GIST_MAX = 300
+_REASON = re.compile(r"(Error|Exception|Trouble|Fault)\b.*:")  # as Python and Node name them
 
 
 def node_binary() -> Path:
@@ -52,6 +55,21 @@ async def stop(
         await child.wait()
 
 
+async def end(task: "asyncio.Task[None]") -> None:
+    """Stop `task` and take notice of what it failed by, if it did: nobody else will."""
+    task.cancel()
+    await asyncio.wait({task})
+    if not task.cancelled():
+        task.exception()
+
+
+def gist(said: str) -> str:
+    """The one line of what a program printed that says why it ended; empty if it said nothing."""
+    lines = [line.strip() for line in said.splitlines() if line.strip()]
+    reasons = [line for line in lines if _REASON.search(line) and not line.startswith("at ")]
+    return (reasons or lines or [""])[-1][:GIST_MAX]
+
+
 class Resident:
     """A child that is started again whenever it ends by itself, as systemd does on the box.
 
@@ -60,6 +78,7 @@ class Resident:
 
     def __init__(self, start: Callable[[], Awaitable[asyncio.subprocess.Process]]) -> None:
         self._start = start
+        self.ends = 0  # how often it ended by itself
 
     async def __aenter__(self) -> Self:
         self.process = await self._start()
@@ -67,13 +86,13 @@ class Resident:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        self._keeper.cancel()
-        await asyncio.wait([self._keeper])
+        await end(self._keeper)
         await stop(self.process)
 
     async def _keep_running(self) -> None:
         while True:
             await self.process.wait()
+            self.ends += 1
             await asyncio.sleep(RESPAWN_PAUSE_S)
             self.process = await self._start()
 

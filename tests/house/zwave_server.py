@@ -10,6 +10,7 @@ import os
 import secrets
 import signal
 import socket
+from collections import deque
 from pathlib import Path
 from typing import Any, Self
 
@@ -26,6 +27,7 @@ SERVER_FLAGS = ("--host", "127.0.0.1", "--disable-dns-sd")
 
 READY_PATIENCE_S = 60.0
 READY_POLL_S = 0.05
+SAID_LINES_MAX = 40  # enough to hold the reason of a stack trace
 RESPAWN_PAUSE_S = 2.0  # RestartSec= of the box's unit
 
 
@@ -88,6 +90,7 @@ class ZwaveServer:
         self._output: asyncio.Task[None] | None = None
         self._respawn = respawn
         self._keeper: asyncio.Task[None] | None = None
+        self._said: deque[str] = deque(maxlen=SAID_LINES_MAX)
 
     async def __aenter__(self) -> Self:
         try:
@@ -101,8 +104,7 @@ class ZwaveServer:
 
     async def __aexit__(self, *_: object) -> None:
         if self._keeper is not None:
-            self._keeper.cancel()
-            await asyncio.wait([self._keeper])
+            await child.end(self._keeper)
         await self.stop()
 
     @property
@@ -126,9 +128,7 @@ class ZwaveServer:
             preexec_fn=child.die_with_parent,
         )
         assert self._server.stdout is not None
-        self._output = asyncio.create_task(
-            child.follow(self._server.stdout, child.log_lines("zwave-server"))
-        )
+        self._output = asyncio.create_task(child.follow(self._server.stdout, self._heard))
         if ready:
             await self.wait_ready()
 
@@ -136,8 +136,10 @@ class ZwaveServer:
         """Return once clients can connect, which is when the driver is ready."""
         async with asyncio.timeout(READY_PATIENCE_S):
             while not await self._listening():
-                if not self.running and not self._respawn:
-                    raise RuntimeError("zwave-server ended before its driver was ready")
+                if not self.running and self._keeper is None:  # nobody starts it again
+                    if self._output is not None:
+                        await self._output
+                    raise RuntimeError(child.gist("\n".join(self._said)) or "it ended at once")
                 await asyncio.sleep(READY_POLL_S)
 
     async def stop(self) -> None:
@@ -155,6 +157,10 @@ class ZwaveServer:
         """Wait until it has ended by itself; its exit code."""
         assert self._server is not None
         return await self._server.wait()
+
+    def _heard(self, line: str) -> None:
+        self._said.append(line)
+        child.log_lines("zwave-server")(line)
 
     async def _keep_running(self) -> None:
         while True:

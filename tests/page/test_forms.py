@@ -106,6 +106,9 @@ def test_a_tick_refused_is_shown_beside_its_site_with_what_was_chosen(house: Hou
         tick = next(tag for tag in after.split("<") if 'name="adopt"' in tag)
         assert 'aria-invalid="true"' in tick
 
+        superscript = visitor.post("/flexmeasures/site", {"site": "²"})  # a digit, but no number
+        assert superscript.status == 422
+
         house.refusal = ("fm_no_rights", 409)
         refused = visitor.post("/flexmeasures/site", {"site": "new", "name": "Our barn"})
         assert 'value="Our barn"' in refused.text

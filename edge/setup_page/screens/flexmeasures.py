@@ -93,7 +93,7 @@ async def choose_site(
     browser_zone: Annotated[str, Form(max_length=60)] = "",
 ) -> Response:
     """Pair: `site` is an asset's number, or "new" together with a name."""
-    asset_id = int(site) if site.isdigit() else None
+    asset_id = int(site) if site.isdecimal() else None
     wanted = SiteRequest(
         asset_id=asset_id,
         name=None if asset_id else name.strip(),

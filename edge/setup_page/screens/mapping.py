@@ -73,7 +73,7 @@ def _row(form: FormData, row: MapRow, known: MapView) -> MapRow:
         ident=row.ident,
         name=str(form[f"{row.ident}.name"]).strip()[:200] or row.name,
         send=f"{row.ident}.send" in form,
-        sensor_id=int(sensor) if sensor.isdigit() else None,
+        sensor_id=int(sensor) if sensor.isdecimal() else None,
         terms=_terms(form, row.ident, known),
     )
 

@@ -28,7 +28,7 @@ async def show_now(request: Request, view: TheView, who: SignedIn) -> Response:
 async def receive(request: Request, view: TheView, who: SignedIn) -> Response:
     """A bundle as the whole body, sent by page.js; it is passed on and held nowhere."""
     announced = request.headers.get("content-length", "")
-    if not announced.isdigit():
+    if not announced.isdecimal():
         raise SaysNo(411, "invalid")
     pieces = request.stream()
     try:

@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
+from tests.house import child
+
 REPOSITORY = Path(__file__).resolve().parents[3]
 # FLEXMEASURES_HOME=build/flexmeasures-older tests an older release (make release-test).
 HOME = REPOSITORY / os.environ.get("FLEXMEASURES_HOME", "build/flexmeasures")
@@ -178,21 +180,25 @@ class FlexMeasuresServer:
         assert self._process is not None
         assert self._process.stdin is not None
         with self._asking:
-            self._process.stdin.write(json.dumps({"do": what, **arguments}) + "\n")
-            self._process.stdin.flush()
+            with contextlib.suppress(BrokenPipeError):  # it ended; its log is heard
+                self._process.stdin.write(json.dumps({"do": what, **arguments}) + "\n")
+                self._process.stdin.flush()
             answer = self._hear(ANSWER_WITHIN_S)
         if "error" in answer:
             raise ServerTrouble(answer["error"])
         return answer["answer"]
 
     def _hear(self, within_s: float) -> Any:
-        assert self._process is not None
-        assert self._process.stdout is not None
-        heard, _, _ = select.select([self._process.stdout], [], [], within_s)
-        line = self._process.stdout.readline() if heard else ""
+        process = self._process
+        assert process is not None
+        assert process.stdout is not None
+        heard, _, _ = select.select([process.stdout], [], [], within_s)
+        line = process.stdout.readline() if heard else ""
         if not line:
-            process, self._process = self._process, None
+            self._process = None
             self._close(process)
-            said = (self._data / "errors.log").read_text().strip() or f"silent for {within_s:g} s"
+            said = (
+                child.gist((self._data / "errors.log").read_text()) or f"silent for {within_s:g} s"
+            )
             raise ServerTrouble(f"FlexMeasures: {said}")
         return json.loads(line)

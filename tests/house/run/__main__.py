@@ -6,14 +6,20 @@ import json
 import os
 import signal
 import sys
+from contextlib import suppress
 
 from edge.contract import Status
 from edge.errors import EdgeError
 from tests.house.flexmeasures.process import ServerTrouble
 from tests.house.household import HouseholdFault
-from tests.house.run.scene import Scene, SceneFault
+from tests.house.run.parts import SceneFault
+from tests.house.run.scene import Scene
 from tests.house.run.screen import Screen
 from tests.house.run.wishes import Wishes, WishFault, wishes
+
+STOPPED = 128 + signal.SIGINT  # as a shell calls it
+
+STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def main() -> int:
@@ -25,13 +31,17 @@ def main() -> int:
     except (WishFault, HouseholdFault, SceneFault, ServerTrouble, EdgeError) as problem:
         print(f"make run: {problem}", file=sys.stderr)
         return 1
+    except (KeyboardInterrupt, asyncio.CancelledError):
+        print("make run: stopped before everything had started", file=sys.stderr)
+        return STOPPED
 
 
 def _password(email: str) -> str:
     """Asked for at the terminal; without one, the first line of the input."""
     if sys.stdin.isatty():
-        return getpass.getpass(f"Password of {email}: ")
-    if password := sys.stdin.readline().rstrip("\n"):
+        with suppress(EOFError):
+            return getpass.getpass(f"Password of {email}: ")
+    elif password := sys.stdin.readline().rstrip("\n"):
         return password
     raise WishFault(f"the password of {email} is asked for: start this at a terminal")
 
@@ -40,9 +50,13 @@ async def _run(asked: Wishes, password: str | None) -> int:
     screen = Screen()
     enough = asyncio.Event()
     loop = asyncio.get_running_loop()
-    for stop in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        loop.add_signal_handler(stop, enough.set)
+    starting = asyncio.current_task()
+    assert starting is not None
+    for stop in STOPS:
+        loop.add_signal_handler(stop, starting.cancel)
     async with Scene(asked, screen, password) as scene:
+        for stop in STOPS:
+            loop.add_signal_handler(stop, enough.set)
         if asked.run_for is not None:
             loop.call_later(asked.run_for.total_seconds(), enough.set)
         last = await scene.watch(enough)

@@ -18,6 +18,7 @@ from edge.errors import Unreachable
 from tests.house import smappee_cloud
 from tests.house.home_assistant import HomeAssistant, Shown
 from tests.house.p1_meter import P1Meter
+from tests.house.run.parts import Doings, told
 from tests.house.run.screen import Screen
 from tests.house.run.wishes import Wishes
 
@@ -31,9 +32,10 @@ SHOWN = (
 class Others:
     """`async with Others(…) as others:` makes them; `await others.join(socket)` tells the box."""
 
-    def __init__(self, asked: Wishes, screen: Screen) -> None:
+    def __init__(self, asked: Wishes, screen: Screen, doings: Doings) -> None:
         self._asked = asked
         self._screen = screen
+        self._doings = doings
         self._stack = AsyncExitStack()
         self._wanted: dict[str, FamilyRequest] = {}
         self.cloud = smappee_cloud.SmappeeCloud(lambda: datetime.now(UTC))
@@ -42,10 +44,13 @@ class Others:
     async def __aenter__(self) -> "Others":
         try:
             if self._asked.others:
-                await self._smappee()
-                self._p1()
+                with told("the Smappee cloud"):
+                    await self._smappee()
+                with told("the P1 port"):
+                    self._p1()
             if self._asked.home_assistant:
-                await self._home_assistant()
+                with told("Home Assistant"):
+                    await self._home_assistant()
         except BaseException:
             await self._stack.aclose()
             raise
@@ -83,7 +88,7 @@ class Others:
     def _p1(self) -> None:
         meter = P1Meter()
         self._stack.callback(meter.unplug)
-        self._keep(asyncio.create_task(meter.run()))
+        self._doings.begin("the P1 port", meter.run(), self._stack)
         self._wanted["p1"] = FamilyRequest(values={"port": meter.path}, secrets={})
         self._screen.step("a smart meter speaks at its P1 port")
 
@@ -92,7 +97,7 @@ class Others:
         house = await self._stack.enter_async_context(HomeAssistant.started(folder, shown=SHOWN))
         await house.until_running()
         self.home_assistant = house
-        self._keep(asyncio.create_task(_live_in(house)))
+        self._doings.begin("Home Assistant", _live_in(house), self._stack)
         config, secrets = {"address": house.url}, {"homeassistant.token": house.token}
         clock = SystemClock(datetime(2026, 1, 1, tzinfo=UTC))
         found = await load("homeassistant").check(config, secrets.get, clock)
@@ -105,13 +110,6 @@ class Others:
             },
         )
         self._screen.step(f"Home Assistant answers at {house.url}")
-
-    def _keep(self, task: "asyncio.Task[None]") -> None:
-        async def end() -> None:
-            task.cancel()
-            await asyncio.wait({task})
-
-        self._stack.push_async_callback(end)
 
 
 async def _live_in(house: HomeAssistant) -> None:

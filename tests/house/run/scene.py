@@ -5,6 +5,7 @@ which nothing is lost: first the box (it commits), then the house, then the serv
 """
 
 import asyncio
+import http.client
 import os
 import secrets
 import shutil
@@ -12,7 +13,7 @@ import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -27,20 +28,16 @@ from tests.house.flexmeasures.process import Account, FlexMeasuresServer
 from tests.house.replay import Replay
 from tests.house.run.curtailment import Curtailment
 from tests.house.run.others import Others
+from tests.house.run.parts import Doings, Folder, to_its_end, told, until_answers, within
 from tests.house.run.screen import Screen
 from tests.house.run.wishes import REPOSITORY, Wishes
 from tests.house.stick import Stick
 from tests.house.zwave_server import ZwaveServer
 
-ANSWER_WITHIN = timedelta(seconds=20)
 METERS_WITHIN = timedelta(seconds=120)  # a first interview of a real stick's devices takes longer
 METERED_QUANTITIES = 4  # W, kWh, V and A of every place of the simulated house
 BOX_NAME = "flexbox"
 DEMO_ACCOUNT = ("The simulated house", "owner@house.example", "a-demo-password")
-
-
-class SceneFault(Exception):
-    """Something that stops the scene; one line that says what to do."""
 
 
 class Scene:
@@ -53,6 +50,7 @@ class Scene:
         self._stack = AsyncExitStack()
         self._runtime = Path(tempfile.mkdtemp(prefix="edge-"))  # short: it holds Unix sockets
         self._page_password: str | None = None
+        self._doings = Doings()
         self.prefilled = 0
 
     @property
@@ -72,13 +70,15 @@ class Scene:
         return self._asked.state / f"{name}.log"
 
     async def __aenter__(self) -> "Scene":
-        is_new = not self._asked.state.exists()
+        folder = Folder(self._asked.state)
+        self._stack.callback(shutil.rmtree, self._runtime, ignore_errors=True)
         try:
-            await self._start()
+            home = household.load(self._asked.household)
+            folder.make()
+            await self._start(home)
         except BaseException:
             await self._stack.aclose()
-            if is_new:  # nothing half-made stays behind
-                shutil.rmtree(self._asked.state, ignore_errors=True)
+            folder.give_up()
             raise
         return self
 
@@ -93,6 +93,7 @@ class Scene:
         """Show the live line until the person or the time has had enough; the last status."""
         away: dict[str, bool] = {}
         while not until.is_set():
+            self._doings.look()
             status = await self.status()
             for change in _changes(status, away):
                 self._screen.step(change)
@@ -106,33 +107,26 @@ class Scene:
 
     # --- starting ---------------------------------------------------------------------------------
 
-    async def _start(self) -> None:
+    async def _start(self, home: household.Household) -> None:
         asked, stack = self._asked, self._stack
-        stack.callback(shutil.rmtree, self._runtime, ignore_errors=True)
-        home = household.load(asked.household)
-        asked.state.mkdir(parents=True, exist_ok=True)
-        await self._prefill(home)
+        with told("the day that is over"):
+            await self._prefill(home)
         url, email, password = await self._server()
         await self._meters(home)
-        others = Others(asked, self._screen)
+        others = Others(asked, self._screen, self._doings)
         await stack.enter_async_context(others)
         self._write_settings()
-        await stack.enter_async_context(self._child("agent", "agent"))
-        await self._answers()
+        agent = await stack.enter_async_context(self._child("agent", "agent"))
+        await until_answers("the box", agent, self._log("agent"), self._is_up)
         self._screen.step("the box runs")
-        async with _within(METERS_WITHIN, "a meter beside the stick is not heard"):
+        async with within(METERS_WITHIN, "a meter beside the stick is not heard"):
             await others.join(self.socket)
         site_asset_id = await self._pair(url, email, password)
         if asked.flexmeasures_url is None and asked.stick is None:
             await self._show_way_back(url, site_asset_id)
-        await stack.enter_async_context(
-            self._child(
-                "page",
-                "setup-page",
-                *("--socket", str(self._runtime / "page.sock")),
-                *("--port", str(asked.page_port)),
-            )
-        )
+        arguments = ["--socket", str(self._runtime / "page.sock"), "--port", str(asked.page_port)]
+        page = await stack.enter_async_context(self._child("page", "setup-page", *arguments))
+        await until_answers("the setup page", page, self._log("page"), self._page_answers)
         if asked.claimed:
             await self._claim()
         self._say_where(url)
@@ -152,7 +146,7 @@ class Scene:
             return asked.flexmeasures_url, asked.email, self._password or ""
         server = FlexMeasuresServer(asked.state / "flexmeasures", port=asked.flexmeasures_port)
         self._stack.push_async_callback(asyncio.to_thread, server.stop)
-        await asyncio.to_thread(server.start)
+        await to_its_end(server.start)
         name, email, password = DEMO_ACCOUNT
         await asyncio.to_thread(server.ensure_user, name, email, password, admin=True)
         self._screen.step("FlexMeasures answers")
@@ -161,16 +155,20 @@ class Scene:
     async def _meters(self, home: household.Household) -> None:
         asked, stack = self._asked, self._stack
         device = asked.stick or self._runtime / "zstick"
-        driver = ZwaveServer(device, asked.state / "zwave", port=asked.zwave_port, respawn=True)
+        settings = asked.state / "zwave"
+        with told("the Z-Wave driver", f"move {settings} away"):
+            driver = ZwaveServer(device, settings, port=asked.zwave_port, respawn=True)
         if asked.stick is None:
-            with _told("the simulated Z-stick"):
+            with told("the simulated Z-stick"):
                 stick = await stack.enter_async_context(Stick(device, driver.keys))
                 replay = Replay(stick, home)
                 await replay.show()
-            playing = asyncio.create_task(replay.run())
-            stack.push_async_callback(_cancel, playing)
+            self._doings.begin("the simulated Z-stick", replay.run(), stack)
             self._screen.step("the simulated Z-stick is plugged in: a clamp meter and two plugs")
-        with _told("the Z-Wave driver"):
+        to_do = (
+            f"is {asked.stick} a Z-stick that nothing else uses?" if asked.stick else "try again"
+        )
+        with told("the Z-Wave driver", to_do):
             await stack.enter_async_context(driver)
         self._screen.step("the Z-Wave driver is ready")
 
@@ -202,7 +200,7 @@ poll_every_s = 5
         )
 
     @asynccontextmanager
-    async def _child(self, name: str, *arguments: str) -> AsyncIterator[None]:
+    async def _child(self, name: str, *arguments: str) -> AsyncIterator[child.Resident]:
         with self._log(name).open("w") as log:
 
             async def start() -> asyncio.subprocess.Process:
@@ -218,16 +216,26 @@ poll_every_s = 5
                     start_new_session=True,  # a Ctrl-C is ours to handle
                 )
 
-            async with child.Resident(start):
-                yield
+            async with child.Resident(start) as resident:
+                yield resident
 
-    async def _answers(self) -> None:
-        async with _within(ANSWER_WITHIN, f"the box did not start; see {self._log('agent')}"):
-            while True:
-                with suppress(EdgeError):
-                    await self.status()
-                    return
-                await asyncio.sleep(0.1)
+    def _is_up(self) -> bool:
+        try:
+            ask(self.socket, "GET", "/status", Status)
+        except EdgeError:
+            return False
+        return True
+
+    def _page_answers(self) -> bool:
+        """It, and not something else that took its port."""
+        page = http.client.HTTPConnection("127.0.0.1", self._asked.page_port, timeout=5)
+        try:
+            page.request("GET", "/claim")
+            return page.getresponse().getheader("Content-Security-Policy") is not None
+        except (OSError, http.client.HTTPException):
+            return False
+        finally:
+            page.close()
 
     async def _pair(self, url: str, email: str, password: str) -> int:
         request = PairRequest(
@@ -237,7 +245,7 @@ poll_every_s = 5
             ask, self.socket, "POST", "/flexmeasures/pair", PairAnswer, request
         )
         self._screen.step(f"paired with FlexMeasures {paired.server_version} as {email}")
-        async with _within(METERS_WITHIN, "no meter was found on the stick"):
+        async with within(METERS_WITHIN, "no meter was found on the stick"):
             await self._devices_known()
         await asyncio.to_thread(ask, self.socket, "POST", "/flexmeasures/map", Done)
         self._screen.step(f"{(await self.status()).flexmeasures.sensors} sensors are fed")
@@ -247,7 +255,8 @@ poll_every_s = 5
         _, email, password = DEMO_ACCOUNT
         owner = Account("", 0, 0, email, password)
         shown = Curtailment(self.socket, url, owner, site_asset_id)
-        await shown.prepare()
+        with told("what is shown of the way back"):
+            await shown.prepare()
         self._screen.step(
             f"{shown.plug} may be switched; power is dear from {shown.dear_from:%H:%M}"
             f" to {shown.dear_until:%H:%M} UTC: watch it"
@@ -325,27 +334,3 @@ def _switched(status: Status) -> Iterator[str]:
             yield f"{each.name} is {each.state} by {each.by} until {each.until:%H:%M}"
         elif each.next_at and each.next_away:
             yield f"{each.name} goes off at {each.next_at:%H:%M}"
-
-
-async def _cancel(task: "asyncio.Task[None]") -> None:
-    task.cancel()
-    await asyncio.wait({task})
-
-
-@asynccontextmanager
-async def _within(span: timedelta, otherwise: str) -> AsyncIterator[None]:
-    try:
-        async with asyncio.timeout(span.total_seconds()):
-            yield
-    except TimeoutError as problem:
-        raise SceneFault(otherwise) from problem
-
-
-@contextmanager
-def _told(what: str) -> Iterator[None]:
-    """A part of the house that does not start ends the scene with one line, too."""
-    try:
-        yield
-    except (RuntimeError, TimeoutError, OSError) as problem:
-        said = str(problem) or "no answer"
-        raise SceneFault(f"{what} did not start ({said}); try again") from problem

@@ -47,7 +47,11 @@ def wishes(variables: Mapping[str, str]) -> Wishes:
             return None
         if not Path(text).exists():
             faults.append(f"{name}={text}: there is no such {what}")
+        elif what == "port" and not Path(text).is_char_device():
+            faults.append(f"{name}={text}: a stick's port is a device, such as /dev/ttyACM0")
         return Path(text)
+
+    ports: dict[int, str] = {}
 
     def port(name: str, usual: int) -> int:
         text = given(name) or str(usual)
@@ -56,6 +60,8 @@ def wishes(variables: Mapping[str, str]) -> Wishes:
             return usual
         if not _is_free(int(text)):
             faults.append(f"port {text} is in use; choose another with {name}=…")
+        if (other := ports.setdefault(int(text), name)) != name:
+            faults.append(f"{other} and {name} are both {text}")
         return int(text)
 
     url, email = given("FLEXMEASURES_URL"), given("EMAIL")
@@ -80,7 +86,7 @@ def wishes(variables: Mapping[str, str]) -> Wishes:
         others=given("OTHERS") != "0",
         home_assistant=bool(given("HA")),
         page_port=port("PAGE_PORT", 8080),
-        flexmeasures_port=port("FLEXMEASURES_PORT", 5050),
+        flexmeasures_port=0 if url else port("FLEXMEASURES_PORT", 5050),
         zwave_port=port("ZWAVE_PORT", 3000),
     )
     if faults:

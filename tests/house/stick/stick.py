@@ -70,7 +70,11 @@ class Stick:
         self.configured = 0  # configuration parameters that devices were given, at the last report
 
     async def __aenter__(self) -> Self:
-        await self.start()
+        try:
+            await self.start()
+        except BaseException:
+            await self.stop()
+            raise
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -92,13 +96,13 @@ class Stick:
         assert self._mock.stderr is not None
         async with asyncio.timeout(START_PATIENCE_S):
             said: list[str] = []
-            while not self.control_url:
-                line = (await self._mock.stderr.readline()).decode().strip()
-                if line.startswith("control "):
-                    self.control_url = f"http://127.0.0.1:{int(line.split()[1])}"
-                elif not line and self._mock.stdout.at_eof():
-                    raise RuntimeError("the mock stick did not start: " + "\n".join(said))
-                said.append(line)
+            async for heard in self._mock.stderr:
+                said.append(heard.decode(errors="replace"))
+                if said[-1].startswith("control "):
+                    self.control_url = f"http://127.0.0.1:{int(said[-1].split()[1])}"
+                    break
+            else:
+                raise RuntimeError(child.gist("".join(said)) or "it ended at once")
         self._http = aiohttp.ClientSession(timeout=CONTROL_PATIENCE)
         self._tasks = [
             asyncio.create_task(self._from_mock(self._mock.stdout)),

@@ -40,6 +40,8 @@ def test_everything_asked_is_followed(tmp_path: Path) -> None:
     ("variables", "line"),
     [
         ({"STICK": "/dev/no-stick"}, "no such port"),
+        ({"STICK": "README.md"}, "such as /dev/tty"),
+        ({"PAGE_PORT": "21050"}, "PAGE_PORT and FLEXMEASURES_PORT are both"),
         ({"HOUSE_DATA": "nowhere.csv.gz"}, "no such file"),
         ({"RUN_FOR": "soon"}, "number of seconds"),
         ({"RUN_FOR": "-1"}, "number of seconds"),
