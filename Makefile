@@ -39,8 +39,7 @@ image: ## the card for a Raspberry Pi, into dist/ (FLAVOUR=debian)
 
 image-test: setup ## the built image, looked through and booted in an emulator (MODULES="boot home": only those; AGAIN=1: what failed)
 	@$(SETUP) browser emulator
-	@$(PY) -m pytest -v -s --tb=short --durations=0 --ignore=tests/image/test_units.py \
-	  $(if $(AGAIN),$$($(PY) -m tests.image.failed),$(or $(MODULES:%=tests/image/test_%.py),tests/image))
+	@$(PY) -m tests.image.lanes $(if $(AGAIN),--again) $(MODULES)
 
 .PHONY: image-release
 image-release: ## before a release: image-test with a hundred power cuts (FLAVOUR=debian)

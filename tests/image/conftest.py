@@ -1,5 +1,6 @@
 """What the image tests share: the built tree, card and bundle of one flavour."""
 
+import fcntl
 import os
 import subprocess
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ import pytest
 from tests.image.machine import Card, Machine, Moment
 
 PROJECT = Path(__file__).parents[2]
+SHARED_START = "IMAGE_TESTS_SHARED_START"  # a folder: modules run at a time share one first start
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,12 @@ class Built:
         )
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_logstart() -> None:
+    """Ends the line with the test's name: what runs is to be seen while it runs."""
+    print(flush=True)
+
+
 @pytest.fixture(scope="session")
 def built() -> Built:
     flavour = os.environ.get("FLAVOUR", "debian")
@@ -68,8 +76,16 @@ def built() -> Built:
 @pytest.fixture(scope="session")
 def started(built: Built, tmp_path_factory: pytest.TempPathFactory) -> Moment:
     """A fresh card's first start, kept at the moment when all of it runs: others go on from it."""
-    folder = tmp_path_factory.mktemp("started")
-    with Machine(Card.flash(built.card, folder / "card.img"), folder) as machine:
-        print(f"\n  first start: page after {machine.wait_for_page():.0f} s")
-        machine.settle()
-        return machine.moment(folder / "moment")
+    shared = os.environ.get(SHARED_START)
+    folder = Path(shared) if shared else tmp_path_factory.mktemp("started")
+    folder.mkdir(exist_ok=True)
+    kept = folder / "moment"
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if kept.exists():
+            return Moment(kept)
+        with Machine(Card.flash(built.card, folder / "card.img"), folder) as machine:
+            print(f"\n  first start: page after {machine.wait_for_page():.0f} s")
+            machine.settle()
+            machine.moment(folder / "new").folder.rename(kept)
+        return Moment(kept)

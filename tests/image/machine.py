@@ -1,15 +1,17 @@
 """The box in an emulator, with a firmware that starts system A or B as a board's firmware does.
 
 The image's own kernel, first code and command line run; the test only adds a console and a root
-shell on a port that no board has. One emulator at a time: two would starve each other.
+shell on a port that no board has.
 """
 
 import contextlib
 import itertools
+import os
 import re
 import shutil
 import socket
 import subprocess
+import sys
 import time
 import urllib.error
 import urllib.parse
@@ -31,6 +33,7 @@ BOOT_PATIENCE_S = 1800.0  # an emulated board is some twenty times slower than a
 PATIENT_KERNEL = "systemd.default_device_timeout_sec=600 systemd.watchdog_sec=180"
 SHELL_PATIENCE_S = 120.0
 _POLL_S = 0.2
+_CHUNK_BYTES = 4 * 1024 * 1024
 
 
 def free_port() -> int:
@@ -44,6 +47,14 @@ def qemu() -> str:
     found = shutil.which("qemu-system-aarch64")
     assert found, "qemu-system-aarch64 is missing (Debian: apt install qemu-system-arm)"
     return found
+
+
+def _next_data(file: int, at: int) -> int:
+    """Where something was written next; beyond all where nothing is."""
+    try:
+        return os.lseek(file, at, os.SEEK_DATA)
+    except OSError:  # only a hole is left
+        return sys.maxsize
 
 
 class Card:
@@ -74,6 +85,20 @@ class Card:
         with self.path.open("rb") as card:
             card.seek(446 + 16 * (number - 1) + 12)
             return int.from_bytes(card.read(4), "little") * 512
+
+    def part(self, number: int, path: Path) -> Path:
+        """A copy of partition `number` alone; what was never written stays a hole."""
+        start, size = self.start_of(number), self.size_of(number)
+        with self.path.open("rb") as whole, path.open("wb") as part:
+            part.truncate(size)
+            at = start
+            while (at := _next_data(whole.fileno(), at)) < start + size:
+                end = min(os.lseek(whole.fileno(), at, os.SEEK_HOLE), start + size)
+                whole.seek(at)
+                part.seek(at - start)
+                while at < end:
+                    at += part.write(whole.read(min(end - at, _CHUNK_BYTES)))
+        return path
 
     def read(self, number: int, name: str) -> bytes:
         done = subprocess.run(
@@ -119,10 +144,17 @@ class Card:
 
 @dataclass(frozen=True)
 class Moment:
-    """A running board, kept: what was in its memory and on its card."""
+    """A running board, kept in a folder: what was in its memory and on its card."""
 
-    memory: Path
-    card: Card
+    folder: Path
+
+    @property
+    def memory(self) -> Path:
+        return self.folder / "memory"
+
+    @property
+    def card(self) -> Card:
+        return Card(self.folder / "card.img")
 
 
 def usb_drive(path: Path, mib: int) -> Card:
@@ -338,8 +370,8 @@ class Machine:
         with self.frozen():
             self._monitor("migrate_set_parameter max-bandwidth 100G")
             self._monitor(f'migrate "exec:cat >{folder / "memory"}"')
-            card = self.card.copy(folder / "card.img")
-        return Moment(folder / "memory", card)
+            self.card.copy(folder / "card.img")
+        return Moment(folder)
 
     @classmethod
     def at(cls, moment: "Moment", folder: Path, **more: Any) -> Self:
