@@ -213,6 +213,7 @@ class Agent:
             self.page.access.is_claimed,
             self.account.time_source,
             self.steering.anything_away,
+            lambda: bool(buffer.problem or state.problem),
         )
 
     @classmethod

@@ -25,11 +25,11 @@ class Lamp(StrEnum):
     PERSON = "person"
 
 
-def lamp(*, claimed: bool, health: Health) -> Lamp:
+def lamp(*, claimed: bool, health: Health, card_trouble: bool = False) -> Lamp:
     """The one word that matters most."""
     if not claimed:
         return Lamp.UNCLAIMED
-    if health.alarms:
+    if health.alarms or card_trouble:
         return Lamp.PERSON
     shipping = health.parts.get("shipping")
     if shipping is not None and shipping.state.startswith("waiting"):
@@ -38,7 +38,8 @@ def lamp(*, claimed: bool, health: Health) -> Lamp:
 
 
 class Signs:
-    """A part of the agent. `server` is the FlexMeasures it is or wants to be paired with."""
+    """A part of the agent. `server` is the FlexMeasures it is or wants to be paired with;
+    `card_trouble`: whether a file on the card wants a person (full, damaged, not to be written)."""
 
     def __init__(
         self,
@@ -48,6 +49,7 @@ class Signs:
         is_claimed: Callable[[], Awaitable[bool]],
         server: Callable[[], str | None],
         is_curtailing: Callable[[], bool],
+        card_trouble: Callable[[], bool],
     ) -> None:
         self._folder = folder
         self._clock = clock
@@ -55,6 +57,7 @@ class Signs:
         self._is_claimed = is_claimed
         self._server = server
         self._is_curtailing = is_curtailing
+        self._card_trouble = card_trouble
         self._shown: dict[str, str | None] = {}
 
     async def run(self) -> None:
@@ -65,7 +68,11 @@ class Signs:
 
     async def show(self) -> None:
         """Write what changed."""
-        word = lamp(claimed=await self._is_claimed(), health=self._health)
+        word = lamp(
+            claimed=await self._is_claimed(),
+            health=self._health,
+            card_trouble=self._card_trouble(),
+        )
         self._put("lamp", word.value)
         self._put("time-source", self._server())
         self._put("curtailing", "yes" if self._is_curtailing() else None)

@@ -204,7 +204,8 @@ class Database:
             self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             damage.create(self.path, self._layout.page_bytes)
         if self._layout.ballast:
-            self._ballast.take()
+            has_room = self._ballast.take()
+            self.full_card = None if has_room else f"the card is full: {self.path.name} can't grow"
         self._adopt(sqlite3.connect(self.path, timeout=self._busy_max_s, isolation_level=None))
 
     def _adopt(self, connection: sqlite3.Connection) -> None:

@@ -126,6 +126,21 @@ async def test_box_starts_on_a_full_card(card: Device) -> None:
     await state.close()
 
 
+async def test_full_card_is_still_said_after_a_restart(card: Device) -> None:
+    clock = FakeClock()
+    buffer = await Buffer.open(card.folder / "buffer.db", clock)
+    filler = fill(card.folder)
+    await live(buffer, clock, 40)
+    await buffer.close()
+    buffer = await Buffer.open(card.folder / "buffer.db", clock)
+    assert "the card is full" in (buffer.problem or "")
+    filler.unlink()
+    os.sync()
+    await live(buffer, clock, 1)
+    assert buffer.problem is None
+    await buffer.close()
+
+
 async def test_full_card_still_keeps_a_claim(card: Device) -> None:
     state = await open_state(card.folder / "state.db")
     settings = await Settings.open(state)

@@ -57,8 +57,8 @@ class Lanes:
         began = time.monotonic()
         process = subprocess.Popen(
             [
-                *(sys.executable, "-m", "pytest", "-v", "-s", "--tb=short", "--durations=0"),
-                *("--durations-min=1", "-p", "no:cacheprovider", "--color=no"),
+                *(sys.executable, "-m", "pytest", "-v", "-s", "--tb=short", "--no-header"),
+                *("--durations=0", "--durations-min=1", "-p", "no:cacheprovider", "--color=no"),
                 f"--basetemp={self._folder / module}",
                 f"tests/image/test_{module}.py",
             ],

@@ -13,7 +13,8 @@ def test_the_lamp_says_the_worst() -> None:
     assert lamp(claimed=True, health=health) == Lamp.HEALTHY
     health.report("shipping", "waiting: no route")
     assert lamp(claimed=True, health=health) == Lamp.OFFLINE
-    health.alarm("store", "the card is full")
+    assert lamp(claimed=True, health=health, card_trouble=True) == Lamp.PERSON
+    health.alarm("commands", "it could not be switched off")
     assert lamp(claimed=True, health=health) == Lamp.PERSON
 
 
@@ -22,13 +23,21 @@ def shown(folder: Path) -> dict[str, str]:
 
 
 async def test_the_files_follow_what_is_true(tmp_path: Path) -> None:
-    claimed, server, curtailing = False, None, True
+    claimed, server, curtailing, full = False, None, True, False
 
     async def is_claimed() -> bool:
         return claimed
 
     clock = FakeClock()
-    signs = Signs(tmp_path, clock, Health(clock), is_claimed, lambda: server, lambda: curtailing)
+    signs = Signs(
+        tmp_path,
+        clock,
+        Health(clock),
+        is_claimed,
+        lambda: server,
+        lambda: curtailing,
+        lambda: full,
+    )
     await signs.show()
     assert shown(tmp_path).keys() == {"lamp", "curtailing"}
     claimed, server, curtailing = True, "https://company.example", False
@@ -37,3 +46,6 @@ async def test_the_files_follow_what_is_true(tmp_path: Path) -> None:
         "lamp": "healthy\n",
         "time-source": "https://company.example\n",
     }
+    full = True
+    await signs.show()
+    assert shown(tmp_path)["lamp"] == "person\n"

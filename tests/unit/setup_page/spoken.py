@@ -135,7 +135,9 @@ def _said(node: ast.AST, errors: set[str]) -> list[ast.expr]:
             return [text] if _name(value) in ("faults", "refused") else []
         case ast.Assign(targets=[ast.Subscript(value=ast.Attribute(attr="notes"))], value=text):
             return [text]
-        case ast.Assign(targets=[ast.Attribute(attr="sentence" | "problem")], value=text):
+        case ast.Assign(
+            targets=[ast.Attribute(attr="sentence" | "problem" | "full_card")], value=text
+        ):
             return [text]
     return []
 
