@@ -231,6 +231,12 @@ class Machine:
     def console_file(self) -> Path:
         return self.folder / f"console-{self._starts}.log"
 
+    def processor_s(self) -> float:
+        """What the emulator took of this machine's processors since power came."""
+        assert self._qemu is not None
+        said = Path(f"/proc/{self._qemu.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(said[11]) + int(said[12])) / os.sysconf("SC_CLK_TCK")
+
     def console(self) -> str:
         return self.console_file.read_text(errors="replace") if self.console_file.exists() else ""
 
