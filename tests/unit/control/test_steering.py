@@ -321,7 +321,7 @@ async def test_update_is_held_back_until_the_device_was_seen_back(
 
     def signs() -> Signs:
         away = steered.steering.anything_away
-        return Signs(folder, steered.clock, steered.health, is_claimed, lambda: None, away)
+        return Signs(folder, steered.clock, steered.health, is_claimed, lambda: None, away, bool)
 
     async def is_held_back() -> bool:
         await agents.show()
