@@ -74,3 +74,9 @@ class SteppedClock(FakeClock):
             await self.advance(due - self._boottime)
             await self.until_resting()
         await self.advance(end - self._boottime)
+
+    async def oversleep(self, step: timedelta) -> None:
+        """Let `step` pass at once: whoever would have woken on the way wakes at its end only."""
+        await self.until_resting()
+        await self.advance(step)
+        await self.until_resting()

@@ -196,24 +196,29 @@ async def test_only_from_now_on_means_never_what_was_before(house: House) -> Non
     joined = house.clock.wall_now()
     for _ in range(2):
         async with house.running(history="none"):
-            await house.clock.pass_by(timedelta(hours=25))
+            await house.clock.pass_by(timedelta(minutes=65))  # two days are read again
+            await house.clock.oversleep(timedelta(days=1))  # and all that the cloud keeps
+            await house.clock.pass_by(timedelta(minutes=10))
     assert min(house.intake.values("smappee/")) >= joined - timedelta(hours=2)
 
 
-async def test_what_comes_days_late_comes_with_its_whole_day(house: House) -> None:
+@pytest.mark.parametrize(("late", "read_again_after"), [(74, 24), (46, 1)], ids=["days", "hours"])
+async def test_what_comes_days_late_comes_with_its_whole_day(
+    house: House, late: int, read_again_after: int
+) -> None:
     """By then the box has let go of the rest of the hour, or of the day, it belongs to."""
-    missed = house.clock.wall_now() - timedelta(days=3, hours=2)
+    missed = house.clock.wall_now() - timedelta(hours=late)
     house.cloud.off_line.append((missed, missed + FIVE_MINUTES))
     async with house.running(history="all"):
         await house.clock.pass_by(timedelta(minutes=1))
         house.intake.readings.clear()
         house.cloud.off_line.clear()
-        await house.clock.pass_by(timedelta(days=1, minutes=10))
+        await house.clock.oversleep(timedelta(hours=read_again_after))
+        await house.clock.pass_by(timedelta(minutes=10))
     day = missed.replace(hour=0)
     offered = house.intake.values(CONSUMPTION)
-    assert {at for at in offered if at < house.clock.wall_now() - timedelta(days=2)} == set(
-        house.starts(day, day + timedelta(days=1))
-    )
+    old = max(day + timedelta(days=1), house.clock.wall_now() - timedelta(days=2))
+    assert {at for at in offered if at < old} == set(house.starts(day, day + timedelta(days=1)))
     assert day in house.intake.values("solar")  # the other side of a difference
 
 
