@@ -138,7 +138,7 @@ class Box:
         end_ms = self.clock.boottime_ms() + span // timedelta(milliseconds=1)
         while self.clock.boottime_ms() < end_ms:
             if not await self.shipping.round():
-                await self.clock.advance(timedelta(seconds=10))
+                await self.clock.advance(timedelta(seconds=30))
             await self.buffer.commit()
 
     def held(self, sensor_id: int = 1) -> list[datetime]:

@@ -72,7 +72,11 @@ async def test_password_is_told_by_https_to_whom_the_box_believes(
         line, _ = listening.accept()
         with suppress(OSError), certificate.wrap_socket(line, server_side=True) as whispering:
             heard.append(whispering.recv(65536))
-            whispering.sendall(b"HTTP/1.1 400 Bad\r\nContent-Length: 0\r\n\r\n")
+            whispering.sendall(
+                b"HTTP/1.1 400 Bad\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+            )
+            while whispering.recv(65536):  # closed with words unread, the answer would be lost
+                pass
         line.close()
 
     login = "https://127.0.0.1:{}/dev/v3/", CLIENT_ID, USERNAME, CLIENT_SECRET, PASSWORD
