@@ -19,6 +19,7 @@ from edge import __version__
 from edge.agent_api.control_room import ControlRoom
 from edge.agent_api.door import answer, application, asked, serve
 from edge.agent_api.household_room import restore_zone
+from edge.agent_api.losses import Losses, totals
 from edge.agent_api.page_door import PageDoor, Parts
 from edge.agent_api.reset import forget_password_if_wished, wipe_if_wished
 from edge.agent_api.status import StatusDesk
@@ -206,6 +207,7 @@ class Agent:
                 end,
             )
         )
+        self.losses = Losses(totals(buffer, outbox), settings, clock, self.events.add)
         self.signs = Signs(
             config.runtime_dir,
             clock,
@@ -294,6 +296,7 @@ class Agent:
             "schedules": self.schedules.run,
             "network": self.page.network.run,
             "backup": self.page.backups.run,
+            "losses": self.losses.run,
             **({"stick": self.stick_watch.run} if self.config.zwave.enabled else {}),
         }
 
