@@ -54,7 +54,7 @@ class StickWatch:
 
     @property
     def code(self) -> str:
-        """In a word, for the page: none, starting, busy, deaf or trouble."""
+        """In a word, for the page: none, starting, busy, deaf, closed or bootloader."""
         match self.outcome:
             case stick.Absent():
                 return "none"
@@ -62,8 +62,10 @@ class StickWatch:
                 return "busy"
             case stick.Deaf():
                 return "deaf"
-            case stick.NoPermission() | stick.Bootloader():
-                return "trouble"
+            case stick.NoPermission():
+                return "closed"
+            case stick.Bootloader():
+                return "bootloader"
         return "starting"
 
     @property

@@ -69,6 +69,9 @@ def test_from_a_new_box_to_the_first_accepted_reading(
     page.get_by_role("button", name="Start").click()
     expect(page.locator("#pin")).to_be_visible(timeout=30_000)
     looked_at(seen)
+    page.goto("about:blank")  # closed in the middle: the question is still there
+    page.goto(house.url)
+    expect(page.locator("#pin")).to_be_visible()
     page.fill("#pin", pin_of(house))
     page.get_by_role("button", name="Continue").click()
     expect(page.locator(".notice.good")).to_contain_text("ready", timeout=30_000)

@@ -3,17 +3,24 @@
 import json
 from collections.abc import Iterator
 from html import unescape
+from pathlib import Path
 
 import pytest
 from playwright.sync_api import BrowserContext, expect
 
+from edge.contract.setup import StickView
+from edge.devices.stick import Absent, Bootloader, Busy, Deaf, NoPermission
 from edge.setup_page.languages import FOLDER
+from edge.stick_watch import StickWatch
+from tests.house.fake_clock import FakeClock
 from tests.page.at_the_stand import SETTLED, settled
 from tests.page.browser import watched
 from tests.page.rooms import HEM, PLUG, House, device, task
-from tests.page.screens import logged_in
+from tests.page.screens import PAIRED, logged_in, pin
 from tests.page.stand import Stand
 from tests.page.visitor import Visitor
+
+STICK = Path("/dev/serial/by-id/usb-0658_0200-if00")
 
 # What can be wrong with an account, and the field it is said beside; empty: above the form.
 TROUBLES = {
@@ -113,6 +120,66 @@ def test_a_tick_refused_is_shown_beside_its_site_with_what_was_chosen(house: Hou
         refused = visitor.post("/flexmeasures/site", {"site": "new", "name": "Our barn"})
         assert 'value="Our barn"' in refused.text
         assert refused.text.index('role="alert"') < refused.text.index("<form")
+
+
+def test_whoever_comes_back_in_the_middle_of_adding_a_device_finds_the_way(house: House) -> None:
+    """A closed browser, or another phone: what the network asks for is not lost on the way."""
+    with Stand(rooms=[house.routes()]) as stand:
+        visitor = Visitor(stand)
+        visitor.claim()
+        stand.standing = PAIRED
+        assert visitor.get("/").headers["location"] == "/meters"
+        assert 'href="/network"' not in visitor.get("/meters").text
+        assert visitor.get("/network/add").status == 200
+        pin(house)
+        assert visitor.get("/").headers["location"] == "/network"
+        assert 'id="pin"' in visitor.get("/network").text
+        for standing in (PAIRED, SETTLED):
+            stand.standing = standing
+            meters = visitor.get("/meters").text
+            assert "Adding a device" in meters
+            assert 'href="/network"' in meters
+            assert visitor.get("/network/add").headers["location"] == "/network"
+        assert visitor.get("/").status == 200  # a box that is live shows what is live
+        house.task = task(doing="add_code", waits_for="power")  # it asks nobody anything
+        stand.standing = PAIRED
+        assert visitor.get("/").headers["location"] == "/meters"
+
+
+@pytest.mark.parametrize("language", ["en", "nl", "de"])
+def test_why_there_is_no_stick_is_said_in_words(house: House, language: str) -> None:
+    """Each way a stick can be missing; nothing is wrong with a box that needs none."""
+    outcomes = (
+        *(None, Absent(), Busy(STICK), Deaf(STICK), NoPermission(STICK)),
+        *(Bootloader(STICK), Absent(STICK)),
+    )
+    watch = StickWatch(FakeClock(), lambda: False, None)
+    said = set()
+    with Stand(rooms=[house.routes()]) as stand:
+        visitor = Visitor(stand)
+        visitor.claim()
+        stand.standing = SETTLED
+        for watch.outcome in outcomes:
+            house.meters = house.meters.model_copy(
+                update={"stick": StickView(code=watch.code, text=watch.sentence)}
+            )
+            page = unescape(visitor.get("/meters", accept_language=language).text)
+            words = page.split('<p class="aside">')[1].split("</p>")[0]
+            assert len(words) > 10
+            assert "<q" not in words  # what has no translation is shown as a quotation
+            said.add(words)
+            assert "network/add" not in page
+    assert len(said) == len(outcomes) - 1  # there is none, and the chosen one is not there
+
+
+def test_catching_up_says_how_far_it_is(house: House) -> None:
+    with Stand(rooms=[house.routes()]) as stand:
+        visitor = Visitor(stand)
+        visitor.claim()
+        stand.standing = SETTLED
+        now = visitor.get("/").text
+    assert '<progress max="100" value="73"' in now
+    assert "Catching up: 73 %, 640 values still wait" in now
 
 
 def test_a_year_later_the_page_says_what_is_wrong_and_whose_the_box_is(house: House) -> None:

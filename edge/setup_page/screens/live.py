@@ -11,6 +11,7 @@ from edge.contract.care import LiveView, Series
 from edge.errors import EdgeError
 from edge.setup_page.agent_link import part
 from edge.setup_page.screens.flow import next_step
+from edge.setup_page.screens.network import under_way
 from edge.setup_page.view import SignedIn, TheView, see_other
 
 router = APIRouter()
@@ -23,7 +24,9 @@ async def start(request: Request, view: TheView, who: SignedIn) -> Response:
     """Where the set-up goes on, or what is live."""
     standing = request.state.standing
     if not standing.live:
-        return see_other(next_step(standing))
+        task = await under_way(view, who) if standing.paired else None
+        waits_for_somebody = task is not None and task.waits_for in ("button", "grant", "pin")
+        return see_other("/network" if waits_for_somebody else next_step(standing))
     return await _page(request, view, who, None)
 
 

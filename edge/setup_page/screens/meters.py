@@ -10,6 +10,7 @@ from edge.contract.setup import FamilyFound, FamilyRequest, FamilyView, MetersVi
 from edge.errors import Unreachable
 from edge.setup_page.agent_link import SaysNo, part
 from edge.setup_page.screens.flow import step_while_new
+from edge.setup_page.screens.network import under_way
 from edge.setup_page.view import SignedIn, TheView, see_other
 
 router = APIRouter()
@@ -23,7 +24,13 @@ _FORM_FIELDS_MAX = 400  # Home Assistant may show a few hundred statistics to ch
 @router.get("/meters")
 async def show(request: Request, view: TheView, who: SignedIn) -> Response:
     meters = await view.link.get("/meters", MetersView, who)
-    return await view.page(request, "meters.html", meters=meters, step=step_while_new(request, 3))
+    return await view.page(
+        request,
+        "meters.html",
+        meters=meters,
+        task=await under_way(view, who),
+        step=step_while_new(request, 3),
+    )
 
 
 @router.get("/meters/family/{name}")

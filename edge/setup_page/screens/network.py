@@ -22,9 +22,9 @@ from edge.contract.setup import (
     NetworkTask,
 )
 from edge.errors import EdgeError, Unreachable
-from edge.setup_page.agent_link import SaysNo
+from edge.setup_page.agent_link import Caller, SaysNo
 from edge.setup_page.screens.flow import step_while_new
-from edge.setup_page.view import SignedIn, TheView, see_other
+from edge.setup_page.view import SignedIn, TheView, View, see_other
 
 router = APIRouter()
 
@@ -42,9 +42,17 @@ type Text = Annotated[str, Form(max_length=500)]
 _AT_ONCE = frozenset({"ping", "rename", "interval", "switch_test", "take_over"})
 
 
+async def under_way(view: View, who: Caller) -> NetworkTask | None:
+    """What the network is doing at this moment, for whoever comes back to it."""
+    task = await view.link.get("/network?since=-1", NetworkTask, who)
+    return None if task.is_over else task
+
+
 @router.get("/network/add")
-async def show_add(request: Request, view: TheView, _: SignedIn) -> Response:
-    """By the device's button, or by the code on it."""
+async def show_add(request: Request, view: TheView, who: SignedIn) -> Response:
+    """By the device's button, or by the code on it; one device at a time."""
+    if await under_way(view, who):
+        return see_other("/network")
     return await view.page(
         request, "network_add.html", step=step_while_new(request, 3), problem=None
     )
