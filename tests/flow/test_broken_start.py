@@ -2,6 +2,7 @@
 an exit code, and nothing left behind."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.flow.test_main_job import failed_with_one_line, left_running, run
+from tests.house.child import ROOT
 from tests.house.flexmeasures.process import FlexMeasuresServer
 
 # Read by every Python before its program: the chosen one fails as soon as it starts.
@@ -23,6 +25,34 @@ if os.environ["TRAP"] in (os.path.basename(each) for each in sys.orig_argv):
 def trap(folder: Path, program: str) -> dict[str, str]:
     (folder / "sitecustomize.py").write_text(TRAP)
     return {"TRAP": program, "PYTHONPATH": str(folder)}
+
+
+def test_machine_without_python_3_13_is_told_in_one_line(tmp_path: Path) -> None:
+    """On a machine that has the rest of what `make run` asks for, and an older Python."""
+    programs, clone = tmp_path / "bin", tmp_path / "clone"
+    programs.mkdir()
+    for name in ("bash", "cat", "dirname", "env", "grep", "make", "mkdir", "rm", "sha256sum"):
+        (programs / name).symlink_to(str(shutil.which(name)))
+    (programs / "python3").write_text("#!/bin/bash\nexit 1\n")  # "are you 3.13?"
+    (programs / "python3").chmod(0o755)
+    for part in ("Makefile", "tests/house/setup", "locks/dev.txt"):
+        (clone / part).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / part, clone / part)
+    there = {path for path in clone.rglob("*") if path.is_file()}
+    failed = subprocess.run(
+        ["make", "run"],
+        cwd=clone,
+        env={"PATH": str(programs), "HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert failed.returncode != 0
+    said = [line for line in failed.stderr.splitlines() if not line.startswith("make: ***")]
+    assert len(said) == 1, failed.stderr
+    assert "no Python 3.13 found; install it" in said[0]
+    assert {path for path in clone.rglob("*") if path.is_file()} == there
 
 
 def test_server_of_the_house_that_fails_is_named(tmp_path: Path) -> None:
