@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -38,8 +39,9 @@ class Watched:
 
     def axe(self) -> list[str]:
         """What axe finds wrong with the page as it stands."""
-        self.page.evaluate(_axe())
-        found: dict[str, Any] = self.page.evaluate("axe.run()")
+        if self.page.evaluate("typeof axe === 'undefined'"):
+            self.page.evaluate(_axe())
+        found: dict[str, Any] = self.page.evaluate("axe.run({resultTypes: ['violations']})")
         return [
             f"{each['id']} on {self.page.url}: {each['nodes'][0]['html'][:200]}"
             for each in found["violations"]
@@ -81,6 +83,7 @@ def watched(context: BrowserContext) -> Watched:
     return found
 
 
+@cache
 def _axe() -> str:
     package = resources.files("axe_playwright_python")
     return (package / "axe.min.js").read_text(encoding="utf-8")
