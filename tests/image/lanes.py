@@ -27,7 +27,7 @@ FAILED = PROJECT / ".pytest_cache" / "image-modules-that-failed"
 # The longest first, so that no lane waits for another at the end.
 LONGEST_FIRST = ("stick", "home", "update", "reset", "boot", "boards", "running", "tree")
 WITHOUT_AN_IMAGE = {"units"}  # a step of `make test`
-LIMIT_S = 2700  # no module takes half of it; one that hangs must not take CI's time
+LIMIT_S = 2400  # no module takes half of it; one that hangs must not take CI's time
 CHANCE = 3  # more failed modules than this are no accident of a busy machine
 _CLOSING = re.compile(r"^=+ (.* in [\d.]+s.*) =+$")
 _COUNTED = re.compile(r"(\d+) (passed|failed|error|skipped|deselected|xfailed|xpassed)")

@@ -29,8 +29,10 @@ _CARD_DRIVE = "format=raw,discard=unmap,cache=unsafe"
 STICK_DEVICE = "usb-serial,id=stick,chardev=stick,always-plugged=on"
 BOOT_PATIENCE_S = 1800.0  # an emulated board is some twenty times slower than a real one
 # A real board's devices are there within 90 s, and its first process has a turn every 15 s; an
-# emulated one's on a busy machine are not and has not.
-PATIENT_KERNEL = "systemd.default_device_timeout_sec=600 systemd.watchdog_sec=180"
+# emulated one's on a busy machine are not and has not. And without random addresses the kernel
+# keeps one set of page tables; with two, each system call makes the emulator forget all addresses
+# it knows, and a start computes a third more.
+PATIENT_KERNEL = "systemd.default_device_timeout_sec=600 systemd.watchdog_sec=180 nokaslr"
 SHELL_PATIENCE_S = 120.0
 _POLL_S = 0.2
 _CHUNK_BYTES = 4 * 1024 * 1024
