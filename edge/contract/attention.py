@@ -109,7 +109,20 @@ def _flexmeasures(status: Status) -> list[Line]:
 
 
 def _parts(status: Status) -> list[Line]:
-    return [line for part in status.parts if (line := _part(part)) is not None]
+    is_stick_missed = _needs_stick(status)
+    said = [
+        part
+        for part in status.parts
+        if is_stick_missed or not (part.name == "zwave" and part.state.startswith("waiting"))
+    ]
+    return [line for part in said if (line := _part(part)) is not None]
+
+
+def _needs_stick(status: Status) -> bool:
+    """Z-Wave is ready on every box; without a stick it is missed only where it ever measured, or
+    where nothing else does."""
+    families = {channel.key.partition("/")[0] for channel in status.channels}
+    return not families or "zwave" in families
 
 
 def _part(part: PartStatus) -> Line | None:
@@ -138,6 +151,8 @@ def _store(status: Status) -> list[Line]:
     found = []
     if buffer.dropped:
         found.append(Line("dropped", Level.BAD, {"count": buffer.dropped}))
+    if lost := status.flexmeasures.slots_dropped:
+        found.append(Line("dropped_slots", Level.BAD, {"count": lost}))
     if buffer.bytes_max and buffer.bytes_used > FULL_FROM * buffer.bytes_max:
         percent = int(100 * buffer.bytes_used / buffer.bytes_max)
         found.append(Line("full", Level.ASK, {"percent": percent}))
