@@ -13,11 +13,10 @@ from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 
-from aiohttp import web
-
 from edge import __version__
+from edge.agent_api import web
 from edge.agent_api.control_room import ControlRoom
-from edge.agent_api.door import answer, application, asked, serve
+from edge.agent_api.door import Application, answer, asked, serve
 from edge.agent_api.household_room import restore_zone
 from edge.agent_api.losses import Losses, totals
 from edge.agent_api.page_door import PageDoor, Parts
@@ -257,7 +256,7 @@ class Agent:
 
     async def run(self, stopped: asyncio.Event) -> None:
         """Run every part until `stopped` is set."""
-        own = application(self._own_routes())
+        own = Application(self._own_routes())
         doors = [
             await serve(self.config.own_socket, own, mode=0o600),
             await serve(self.config.page_socket, self.page.application(), mode=0o660),
@@ -274,7 +273,7 @@ class Agent:
                     part.cancel()
         finally:
             for door in doors:
-                await door.cleanup()
+                await door.close()
 
     async def close(self) -> None:
         """Commit what was read and leave both files."""
@@ -334,7 +333,7 @@ class Agent:
         health = self.health
         await keep_running(name, job, self.clock, health.report, unreadable=health.keep_sample)
 
-    def _own_routes(self) -> list[web.RouteDef]:
+    def _own_routes(self) -> list[web.Route]:
         return [
             web.get("/status", self._status),
             web.post("/flexmeasures/pair", self._pair),
@@ -363,7 +362,7 @@ class Agent:
 
     async def _use(self, request: web.Request) -> web.Response:
         """Use a family with these settings; unlike on the page, with any setting it knows."""
-        name, wanted = request.match_info["name"], await asked(request, FamilyRequest)
+        name, wanted = request.values["name"], await asked(request, FamilyRequest)
         load(name)  # raises ConfigFault for a name that is none
         secrets = {field: secret.get_secret_value() for field, secret in wanted.secrets.items()}
         await self.families.configure(name, {**wanted.values, **wanted.chosen}, secrets)

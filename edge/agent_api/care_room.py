@@ -8,9 +8,7 @@ import zipfile
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-from aiohttp import web
-
-from edge.agent_api import backup
+from edge.agent_api import backup, web
 from edge.agent_api.access import Access
 from edge.agent_api.backup_desk import BackupDesk
 from edge.agent_api.door import answer, asked
@@ -66,7 +64,7 @@ class CareRoom:
         self._take_in = take_in
         self._end = end
 
-    def routes(self) -> list[web.RouteDef]:
+    def routes(self) -> list[web.Route]:
         return [
             web.get("/status", self._status),
             web.get("/events", self._show_events),
@@ -114,7 +112,7 @@ class CareRoom:
         return _file(content, "application/json")
 
     async def _restore(self, request: web.Request) -> web.Response:
-        content = await _bounded(request, backup.BACKUP_BYTES_MAX)
+        content = await request.read(backup.BACKUP_BYTES_MAX)
         found = await self._backups.bring_back(content, _passphrase(request))
         await self._take_in()
         await self._note("restore", "a backup was brought back", {})
@@ -145,16 +143,6 @@ class CareRoom:
         )
 
 
-async def _bounded(request: web.Request, bytes_max: int) -> bytes:
-    """A body larger than messages are. Raises NotAllowed."""
-    found = bytearray()
-    async for piece in request.content.iter_chunked(64 * 1024):
-        found += piece
-        if len(found) > bytes_max:
-            raise NotAllowed("too_large", 413)
-    return bytes(found)
-
-
 def _passphrase(request: web.Request) -> str:
     """Beside the file, in base64, since headers hold no umlauts. Raises NotAllowed."""
     try:
@@ -172,4 +160,4 @@ def _packed(files: dict[str, str]) -> bytes:
 
 
 def _file(content: bytes, kind: str) -> web.Response:
-    return web.Response(body=content, content_type=kind)
+    return web.Response(content, content_type=kind)

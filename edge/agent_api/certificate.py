@@ -12,8 +12,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
-from aiohttp import web
-
+from edge.agent_api import web
 from edge.agent_api.door import answer
 from edge.clock import Clock
 from edge.config import CLOCK_FLOOR
@@ -44,7 +43,7 @@ class CertificateRoom:
         self._hosts = hosts
         self._one_at_a_time = asyncio.Lock()
 
-    def routes(self) -> list[web.RouteDef]:
+    def routes(self) -> list[web.Route]:
         return [web.get("/certificate", self._show)]
 
     async def current(self) -> Certificate:

@@ -3,8 +3,7 @@
 from collections.abc import Iterator
 from datetime import datetime, time, timedelta
 
-from aiohttp import web
-
+from edge.agent_api import web
 from edge.agent_api.door import answer, asked
 from edge.agent_api.names import display_names
 from edge.clock import Clock, own_zone
@@ -72,7 +71,7 @@ class ControlRoom:
         self._outbox = outbox
         self._clock = clock
 
-    def routes(self) -> list[web.RouteDef]:
+    def routes(self) -> list[web.Route]:
         return [
             web.get("/control", self._show),
             web.get("/control/history", self._history),
@@ -122,7 +121,7 @@ class ControlRoom:
 
     async def _plan(self, request: web.Request) -> web.Response:
         """From local midnight to a day ahead: planned beside measured, in kW."""
-        key = self._key(request.match_info["device"])
+        key = self._key(request.values["device"])
         now = self._clock.wall_now()
         start = now.astimezone().replace(hour=0, minute=0, second=0, microsecond=0)
         starts = list(_steps(start.astimezone(now.tzinfo), now + _PLAN_AHEAD))

@@ -1,63 +1,61 @@
 """Serving both sockets, and turning errors into Problem messages."""
 
-import os
-import socket
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from aiohttp import web
 from pydantic import ValidationError
 
 from edge.agent_api.refusals import NotAllowed, TooManyTries
+from edge.agent_api.web import Door, Request, Response, Route, handler_for
 from edge.contract import Message, Problem
 from edge.errors import ConfigFault, EdgeError, Refused, Unreachable
 
-BODY_BYTES_MAX = 64 * 1024  # the longest message is a mapping of some hundred channels
-_STOP_WITHIN_S = 2.0  # open event streams do not hold up a restart
-
-type Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+type Guard = Callable[[Request], Awaitable[None]]
 
 
-async def serve(path: Path, app: web.Application, *, mode: int) -> web.AppRunner:
-    """Serve `app` on the Unix socket `path` (a stale one is replaced); the caller cleans up."""
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=_STOP_WITHIN_S)
-    await runner.setup()
-    await web.SockSite(runner, _bound(path, mode)).start()
-    return runner
+async def _nobody_stopped(_: Request) -> None:
+    """Whoever can open the socket may do all."""
 
 
-def _bound(path: Path, mode: int) -> socket.socket:
-    path.unlink(missing_ok=True)
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    before = os.umask(0o777 & ~mode)  # never open wider, not even for a moment
-    try:
-        listener.bind(str(path))
-    finally:
-        os.umask(before)
-    return listener
+@dataclass(frozen=True, slots=True)
+class Application:
+    """Routes, and a guard who raises for those that may not pass, before any path is looked up.
+    Every failure becomes a Problem a person can read."""
+
+    routes: Sequence[Route]
+    guard: Guard = _nobody_stopped
+
+    async def answer(self, request: Request) -> Response:
+        """Errors become answers; a bug passes on."""
+        try:
+            await self.guard(request)
+            return await handler_for(self.routes, request)(request)
+        except NotAllowed as problem:
+            return _not_allowed(problem)
+        except ConfigFault as problem:
+            return answer(Problem(code="invalid", text=str(problem)), 422)
+        except Refused as problem:
+            return answer(Problem(code="refused", text=str(problem)), 409)
+        except Unreachable as problem:
+            return answer(Problem(code="unreachable", text=str(problem)), 503)
+        except EdgeError as problem:
+            return answer(Problem(code="failed", text=str(problem)), 500)
 
 
-def application(
-    routes: Sequence[web.RouteDef],
-    middlewares: Sequence[Callable[[web.Request, Handler], Awaitable[web.StreamResponse]]] = (),
-) -> web.Application:
-    """An application whose every failure is a Problem a person can read."""
-    app = web.Application(
-        middlewares=[problems, *middlewares],  # type: ignore[list-item]
-        client_max_size=BODY_BYTES_MAX,
-    )
-    app.add_routes(routes)
-    return app
+async def serve(path: Path, application: Application, *, mode: int) -> Door:
+    """Serve `application` on the Unix socket `path`; the caller closes it."""
+    door = Door(application.answer)
+    await door.open(path, mode)
+    return door
 
 
-def answer(message: Message, status: int = 200) -> web.Response:
+def answer(message: Message, status: int = 200) -> Response:
     """A message as a response."""
-    return web.Response(
-        text=message.model_dump_json(), status=status, content_type="application/json"
-    )
+    return Response(message.model_dump_json().encode(), status)
 
 
-async def asked[Asked: Message](request: web.Request, kind: type[Asked]) -> Asked:
+async def asked[Asked: Message](request: Request, kind: type[Asked]) -> Asked:
     """The message a request carries. A fault names the field, never what stood in it."""
     try:
         return kind.model_validate_json(await request.read())
@@ -72,27 +70,7 @@ def _field_of(kind: type[Message], place: tuple[int | str, ...]) -> str:
     return str(place[0]) if place and place[0] in kind.model_fields else "body"
 
 
-@web.middleware
-async def problems(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Errors become answers; a bug becomes a 500 without details and a traceback in the log."""
-    try:
-        return await handler(request)
-    except web.HTTPException as problem:
-        return answer(Problem(code="http", text=problem.reason), problem.status)
-    except NotAllowed as problem:
-        return _not_allowed(problem)
-    except ConfigFault as problem:
-        return answer(Problem(code="invalid", text=str(problem)), 422)
-    except Refused as problem:
-        return answer(Problem(code="refused", text=str(problem)), 409)
-    except Unreachable as problem:
-        return answer(Problem(code="unreachable", text=str(problem)), 503)
-    except EdgeError as problem:
-        return answer(Problem(code="failed", text=str(problem)), 500)
-
-
-def _not_allowed(problem: NotAllowed) -> web.Response:
-    response = answer(Problem(code=problem.code, text=str(problem)), problem.status)
-    if isinstance(problem, TooManyTries):
-        response.headers["retry-after"] = str(problem.retry_after_s)
-    return response
+def _not_allowed(problem: NotAllowed) -> Response:
+    message = Problem(code=problem.code, text=str(problem)).model_dump_json().encode()
+    wait = {"retry-after": str(problem.retry_after_s)} if isinstance(problem, TooManyTries) else {}
+    return Response(message, problem.status, headers=wait)

@@ -3,11 +3,9 @@
 from collections.abc import Awaitable, Callable
 from datetime import datetime
 
-from aiohttp import web
-from aiohttp.typedefs import Middleware
-
+from edge.agent_api import web
 from edge.agent_api.access import SESSION_LIFE, Access, Visitor
-from edge.agent_api.door import Handler, answer, asked
+from edge.agent_api.door import Guard, answer, asked
 from edge.agent_api.refusals import NotAllowed
 from edge.contract.page import (
     ChangePasswordRequest,
@@ -41,7 +39,7 @@ class Entrance:
         self._front_now = front_now
         self._standing_now = standing_now
 
-    def routes(self) -> list[web.RouteDef]:
+    def routes(self) -> list[web.Route]:
         return [
             web.get("/front", self._front),
             web.post("/claim", self._claim),
@@ -95,18 +93,16 @@ class Entrance:
         return answer(FirstClaim(at=at, address=claim["address"], browser=claim["browser"]))
 
 
-def session_needed(access: Access) -> Middleware:
+def session_needed(access: Access) -> Guard:
     """Lets a request pass with an open session, or to what is open to all. Unknown paths too are
     refused before they are looked up, so that a stranger learns nothing."""
 
-    @web.middleware
-    async def check(request: web.Request, handler: Handler) -> web.StreamResponse:
+    async def check(request: web.Request) -> None:
         if (request.method, request.path) in OPEN_TO_ALL:
-            return await handler(request)
+            return
         session = request.headers.get(SESSION_HEADER, "")
         if not session or not await access.admits(session):
             raise NotAllowed("log_in_first", 401)
-        return await handler(request)
 
     return check
 

@@ -8,8 +8,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 
-from aiohttp import web
-
+from edge.agent_api import web
 from edge.agent_api.door import answer, asked
 from edge.agent_api.refusals import NotAllowed
 from edge.clock import MILLISECOND, Clock
@@ -39,7 +38,7 @@ class FlexMeasuresRoom:
         self._note = note
         self._pending: tuple[LogIn, Look, float] | None = None
 
-    def routes(self) -> list[web.RouteDef]:
+    def routes(self) -> list[web.Route]:
         return [
             web.get("/flexmeasures", self._show),
             web.post("/flexmeasures/look", self._look),

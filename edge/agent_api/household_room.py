@@ -7,8 +7,7 @@ zone, so the set-up brings it along; a person may choose another.
 from collections.abc import Awaitable, Callable
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from aiohttp import web
-
+from edge.agent_api import web
 from edge.agent_api.door import answer, asked
 from edge.agent_api.refusals import NotAllowed
 from edge.clock import own_zone, use_zone
@@ -33,7 +32,7 @@ class HouseholdRoom:
         self._documents = documents
         self._move_devices = move_devices
 
-    def routes(self) -> list[web.RouteDef]:
+    def routes(self) -> list[web.Route]:
         return [web.get("/household", self._show), web.put("/household", self._keep)]
 
     async def _show(self, _: web.Request) -> web.Response:

@@ -6,8 +6,7 @@ sensor, asked at most every half minute.
 
 from datetime import datetime, timedelta
 
-from aiohttp import web
-
+from edge.agent_api import web
 from edge.agent_api.door import answer
 from edge.agent_api.map_room import MapRoom
 from edge.agent_api.refusals import NotAllowed
@@ -46,7 +45,7 @@ class LiveRoom:
         self._clock = clock
         self._today: dict[int, tuple[float, float | None]] = {}
 
-    def routes(self) -> list[web.RouteDef]:
+    def routes(self) -> list[web.Route]:
         return [
             web.get("/live", self._show),
             web.get("/live/series/{ident:.+}", self._series),
@@ -72,7 +71,7 @@ class LiveRoom:
         )
 
     async def _series(self, request: web.Request) -> web.Response:
-        sensor = self._sensor(request.match_info["ident"])
+        sensor = self._sensor(request.values["ident"])
         step = sensor.event_resolution
         start = _floor(self._clock.wall_now() - SHOWN, step)
         slots = await self._outbox.history(sensor.sensor_id, start, start + SHOWN + step)

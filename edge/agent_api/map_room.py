@@ -6,8 +6,7 @@ remembered by their channels, so that they are proposed no more.
 
 from collections.abc import Callable, Mapping, Sequence
 
-from aiohttp import web
-
+from edge.agent_api import web
 from edge.agent_api.door import answer, asked
 from edge.agent_api.names import clamp_name, display_names
 from edge.agent_api.refusals import NotAllowed
@@ -53,7 +52,7 @@ class MapRoom:
         self._clock = clock
         self._sensors: tuple[float, list[SensorView]] | None = None
 
-    def routes(self) -> list[web.RouteDef]:
+    def routes(self) -> list[web.Route]:
         return [
             web.get("/map", self._show),
             web.get("/map/values", self._values),

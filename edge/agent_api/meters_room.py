@@ -3,8 +3,7 @@
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
-from aiohttp import web
-
+from edge.agent_api import web
 from edge.agent_api.door import answer, asked
 from edge.agent_api.names import display_names
 from edge.agent_api.network_room import NetworkRoom
@@ -51,7 +50,7 @@ class MetersRoom:
         self._network = network
         self._note = note
 
-    def routes(self) -> list[web.RouteDef]:
+    def routes(self) -> list[web.Route]:
         return [
             web.get("/meters", self._show),
             web.post("/families/{name}/check", self._check),
@@ -162,7 +161,7 @@ class MetersRoom:
 
 
 def _known(request: web.Request) -> str:
-    name = request.match_info["name"]
+    name = request.values["name"]
     if name not in FAMILIES:
         raise NotAllowed("not_found", 404)
     return name

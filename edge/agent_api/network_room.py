@@ -11,8 +11,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Protocol, cast
 
-from aiohttp import web
-
+from edge.agent_api import web
 from edge.agent_api.door import answer, asked
 from edge.agent_api.inheritance import Inheritance
 from edge.agent_api.network_story import Story
@@ -141,7 +140,7 @@ class NetworkRoom:
         self._idle_since_ms: float | None = None
         self._pin_entered = False
 
-    def routes(self) -> list[web.RouteDef]:
+    def routes(self) -> list[web.Route]:
         return [
             web.get("/network", self._show),
             web.post("/network", self._act),

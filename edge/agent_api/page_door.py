@@ -6,14 +6,13 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Protocol
 
-from aiohttp import web
-
+from edge.agent_api import web
 from edge.agent_api.access import Access
 from edge.agent_api.backup_desk import BackupDesk
 from edge.agent_api.care_room import CareRoom
 from edge.agent_api.certificate import CertificateRoom
 from edge.agent_api.control_room import ControlRoom
-from edge.agent_api.door import application
+from edge.agent_api.door import Application
 from edge.agent_api.entrance import Entrance, session_needed
 from edge.agent_api.flexmeasures_room import FlexMeasuresRoom
 from edge.agent_api.hosts import own_hosts
@@ -102,7 +101,7 @@ class PageDoor:
             parts.account, parts.intake, parts.families.devices, parts.settings, parts.clock
         )
 
-    def application(self) -> web.Application:
+    def application(self) -> Application:
         """What the page's socket serves."""
         entrance = Entrance(self.access, self._front, self._standing)
         return page_application(self.access, entrance, [room.routes() for room in self._rooms()])
@@ -187,12 +186,12 @@ class PageDoor:
 
 
 class _Room(Protocol):
-    def routes(self) -> list[web.RouteDef]: ...
+    def routes(self) -> list[web.Route]: ...
 
 
 def page_application(
-    access: Access, entrance: Entrance, rooms: Iterable[Sequence[web.RouteDef]] = ()
-) -> web.Application:
+    access: Access, entrance: Entrance, rooms: Iterable[Sequence[web.Route]] = ()
+) -> Application:
     """Every route but those open to all needs a session; so does every path that is no route."""
     routes = [*entrance.routes(), *(route for room in rooms for route in room)]
-    return application(routes, [session_needed(access)])
+    return Application(routes, session_needed(access))

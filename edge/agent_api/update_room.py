@@ -17,8 +17,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import IO, Any
 
-from aiohttp import web
-
+from edge.agent_api import web
 from edge.agent_api.door import answer, asked
 from edge.agent_api.privileged import Privileged
 from edge.agent_api.refusals import NotAllowed
@@ -27,7 +26,6 @@ from edge.contract.appliance import NightlyRequest, UpdateResult, UpdatesView
 
 BUNDLE_BYTES_MAX = 480 * 1024 * 1024  # a system's partition holds 512 MiB
 LEFT_FREE_BYTES = 64 * 1024 * 1024  # readings go on while an update arrives
-_CHUNK_BYTES = 256 * 1024
 _FIRST_MEMBER = b"manifest.json\0"  # a bundle is a tar file that begins with its list of contents
 _BUSY = ("waiting", "copying", "formatting", "writing", "restarting")
 _DEVELOPMENT = "-development"
@@ -76,7 +74,7 @@ class UpdateRoom:
         self._note = note
         self._is_receiving = False
 
-    def routes(self) -> list[web.RouteDef]:
+    def routes(self) -> list[web.Route]:
         return [
             web.get("/updates", self._show),
             web.post("/updates/bundle", self._receive),
@@ -127,7 +125,7 @@ class UpdateRoom:
         try:
             await asyncio.to_thread(_make_room, part, size)
             with part.open("wb") as file:
-                await _write(request.content.iter_chunked(_CHUNK_BYTES), file, size)
+                await _write(request.pieces(), file, size)
             part.replace(self._places.bundle)  # handed in: systemd sees it
         finally:
             self._is_receiving = False

@@ -9,8 +9,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
-from aiohttp import web
-
+from edge.agent_api import web
 from edge.agent_api.door import answer, asked
 from edge.agent_api.privileged import Privileged
 from edge.agent_api.refusals import NotAllowed
@@ -32,7 +31,7 @@ class WifiRoom:
         self._note = note
         self._interfaces = interfaces
 
-    def routes(self) -> list[web.RouteDef]:
+    def routes(self) -> list[web.Route]:
         return [
             web.get("/wifi", self._show),
             web.get("/wifi/there", self._is_there),

@@ -47,9 +47,7 @@ class RealDoor:
     def routes(self) -> set[tuple[str, str]]:
         """Every method and path behind the page's socket."""
         return {
-            (route.method, re.sub(r"[{}]", "", route.resource.canonical))
-            for route in self._routes
-            if route.method != "HEAD" and route.resource is not None
+            (route.method, re.sub(r"\{(\w+)[^}]*\}", r"\1", route.path)) for route in self._routes
         }
 
     def ask(
@@ -74,10 +72,10 @@ class RealDoor:
         agent = await Agent.open(self._config, lambda: None)
         socket = self._config.page_socket
         application = agent.page.application()
-        self._routes = list(application.router.routes())
+        self._routes = list(application.routes)
         door = await serve(socket, application, mode=0o600)
         self._session = await agent.page.access.claim(PASSWORD, "", Visitor("192.0.2.1"))
         self._ready.set()
         await self._stop.wait()
-        await door.cleanup()
+        await door.close()
         await agent.close()

@@ -7,10 +7,10 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from aiohttp import web
 from pydantic import BaseModel
 
-from edge.agent_api.door import Handler, answer
+from edge.agent_api import web
+from edge.agent_api.door import answer
 from edge.agent_api.refusals import NotAllowed
 from edge.contract import (
     BufferStatus,
@@ -251,11 +251,11 @@ class House:
             advice=None,
         )
 
-    def routes(self) -> list[web.RouteDef]:
+    def routes(self) -> list[web.Route]:
         """The rooms' routes."""
 
-        def get(message: Callable[[], Message]) -> Handler:
-            async def handler(_: web.Request) -> web.StreamResponse:
+        def get(message: Callable[[], Message]) -> web.Handler:
+            async def handler(_: web.Request) -> web.Response:
                 return answer(message())
 
             return handler
@@ -306,7 +306,7 @@ class House:
         ]
 
     async def _noted(self, request: web.Request) -> web.Response:
-        body = await request.text()
+        body = (await request.read()).decode()
         self.asked.append((f"{request.method} {request.path}", body))
         self._refuse()
         return web.Response(status=204)
@@ -319,7 +319,7 @@ class House:
     async def _bundle(self, request: web.Request) -> web.Response:
         """As large as it likes: only counted."""
         size = 0
-        async for piece in request.content.iter_any():
+        async for piece in request.pieces():
             size += len(piece)
         self.asked.append((f"{request.method} {request.path}", str(size)))
         self._refuse()
@@ -345,7 +345,7 @@ class House:
 
     async def _file(self, request: web.Request) -> web.Response:
         await self._noted(request)
-        return web.Response(body=b"{}", content_type="application/json")
+        return web.Response(b"{}")
 
     async def _restore(self, request: web.Request) -> web.Response:
         await self._noted(request)

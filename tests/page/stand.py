@@ -11,8 +11,7 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 
-from aiohttp import web
-
+from edge.agent_api import web
 from edge.agent_api.access import TRIES_IN_ALL, TRIES_PER_ADDRESS, Access
 from edge.agent_api.door import serve as serve_door
 from edge.agent_api.entrance import Entrance
@@ -25,7 +24,7 @@ from tests.house.paper_notebook import PaperNotebook
 
 PASSWORD = "three words together"
 
-type Rooms = Iterable[Sequence[web.RouteDef]]
+type Rooms = Iterable[Sequence[web.Route]]
 
 
 class Stand:
@@ -69,7 +68,7 @@ class Stand:
 
     def stop_door(self) -> None:
         """The agent goes away; the page stays."""
-        self.do(self._door.cleanup)
+        self.do(self._door.close)
 
     def front(self) -> Front:
         return Front(
@@ -109,7 +108,7 @@ class Stand:
         await self._stop.wait()
         await page
         listening.close()
-        await self._door.cleanup()
+        await self._door.close()
 
     async def _standing(self) -> Standing:
         return self.standing

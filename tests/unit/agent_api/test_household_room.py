@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from aiohttp import ClientSession, UnixConnector
 
-from edge.agent_api.door import application, serve
+from edge.agent_api.door import Application, serve
 from edge.agent_api.household_room import HouseholdRoom, restore_zone
 from edge.clock import own_zone
 from tests.house.paper_notebook import PaperNotebook
@@ -37,7 +37,7 @@ class House:
             self.moved.append(timezone)
 
         room = HouseholdRoom(self.documents, move)
-        runner = await serve(self._socket, application(room.routes()), mode=0o600)
+        runner = await serve(self._socket, Application(room.routes()), mode=0o600)
         wanted = json.dumps({"timezone": zone, "only_if_none": only_if_none})
         try:
             async with (
@@ -46,7 +46,7 @@ class House:
             ):
                 return answer.status
         finally:
-            await runner.cleanup()
+            await runner.close()
 
 
 @pytest.fixture

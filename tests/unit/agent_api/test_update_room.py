@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from aiohttp import ClientSession, UnixConnector
 
-from edge.agent_api.door import application, serve
+from edge.agent_api.door import Application, serve
 from edge.agent_api.privileged import Privileged
 from edge.agent_api.update_room import Places, UpdateRoom
 from tests.house.fake_clock import FakeClock
@@ -56,7 +56,7 @@ def box(tmp_path: Path) -> Box:
 async def asked(box: Box, method: str, path: str, body: Any = None, release: str = "r1") -> Any:
     """The status and the answer."""
     socket = box.folder / "agent.sock"
-    runner = await serve(socket, application(box.room(release).routes()), mode=0o600)
+    runner = await serve(socket, Application(box.room(release).routes()), mode=0o600)
     try:
         async with (
             ClientSession(connector=UnixConnector(str(socket))) as session,
@@ -65,7 +65,7 @@ async def asked(box: Box, method: str, path: str, body: Any = None, release: str
             text = await answer.text()
             return answer.status, json.loads(text) if text else None
     finally:
-        await runner.cleanup()
+        await runner.close()
 
 
 async def shown(box: Box, release: str = "r1") -> dict[str, Any]:

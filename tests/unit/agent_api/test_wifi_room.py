@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from aiohttp import ClientSession, UnixConnector
 
-from edge.agent_api.door import application, serve
+from edge.agent_api.door import Application, serve
 from edge.agent_api.privileged import Privileged
 from edge.agent_api.wifi_room import WifiRoom
 from edge.appliance import door
@@ -78,7 +78,7 @@ class Machine:
         async with self.door() as path:
             room = WifiRoom(Privileged(path), note, self.folder / "net")
             socket = self.folder / "agent.sock"
-            runner = await serve(socket, application(room.routes()), mode=0o600)
+            runner = await serve(socket, Application(room.routes()), mode=0o600)
             try:
                 sent = None if body is None else json.dumps(body)
                 async with (
@@ -88,7 +88,7 @@ class Machine:
                     text = await answer.text()
                     return answer.status, json.loads(text) if text else None
             finally:
-                await runner.cleanup()
+                await runner.close()
 
 
 @pytest.fixture
