@@ -1,25 +1,27 @@
 """The commands of the box: edge agent | setup-page | status | check | pair | curtail | give-back.
 
-Imports lazily: `edge status` must not load what the agent needs. Errors are one line on standard
-error that says what to do, and exit code 1 (2 for a wrong command line).
+Imports lazily: `edge status` must not load what the agent needs, and the agent does without the
+parser of command lines. Errors are one line on standard error that says what to do, and exit code 1
+(2 for a wrong command line).
 """
 
-import argparse
+import os
 import sys
 from pathlib import Path
 
-from edge import __version__
 from edge.errors import ConfigFault, EdgeError
 
 DEFAULT_CONFIG = Path("/etc/edge/agent.toml")
 
+# Read while libraries are imported: zoneinfo asks sysconfig for its folders, frozenlist brings
+# libstdc++ for a list of five entries. 1.2 MB of a process that never ends.
+LIGHTER = {"PYTHONTZPATH": "/usr/share/zoneinfo", "FROZENLIST_NO_EXTENSIONS": "1"}
+
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; the exit code."""
-    parser = _parser()
-    chosen = parser.parse_args(arguments)
     try:
-        return int(chosen.run(chosen))
+        return _run(sys.argv[1:] if arguments is None else arguments)
     except ConfigFault as problem:
         for fault in problem.faults:
             print(f"edge: {fault}", file=sys.stderr)
@@ -30,140 +32,31 @@ def main(arguments: list[str] | None = None) -> int:
     return 1
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="edge", description="The box, seen from inside.")
-    parser.add_argument("--version", action="version", version=__version__)
-    parser.add_argument(
-        "--config", type=Path, default=None, help=f"settings (default {DEFAULT_CONFIG}, if there)"
-    )
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+def _run(arguments: list[str]) -> int:
+    match arguments:  # as it is started by systemd
+        case ["agent"]:
+            return run_agent(None)
+        case ["--config", path, "agent"]:
+            return run_agent(Path(path))
+    from edge.cli.commands import run
 
-    agent = commands.add_parser("agent", help="the resident process: meters, buffer, uplink")
-    agent.set_defaults(run=_agent)
-
-    page = commands.add_parser("setup-page", help="the page a person sees")
-    page.add_argument("--socket", type=Path, help="the agent's (default: as the settings say)")
-    page.add_argument("--port", type=int, help="listen here, not on systemd's socket")
-    page.add_argument("--tls-port", type=int, help="and here by https")
-    page.add_argument("--host", default="127.0.0.1")
-    page.add_argument("--idle-s", type=float, help="leave after this long without a request")
-    page.set_defaults(run=_setup_page)
-
-    status = commands.add_parser("status", help="how the box is doing")
-    status.add_argument("--json", action="store_true", help="everything, for programs")
-    status.set_defaults(run=_status)
-
-    check = commands.add_parser("check", help="read the settings and say what is wrong with them")
-    check.set_defaults(run=_check)
-
-    pair = commands.add_parser("pair", help="connect the box with a FlexMeasures account")
-    pair.add_argument("url")
-    pair.add_argument("email")
-    pair.add_argument("--site", help="name of the site asset to find or create")
-    pair.add_argument(
-        "--allow-private", action="store_true", help="the server stands in this house"
-    )
-    pair.set_defaults(run=_pair)
-
-    curtail = commands.add_parser("curtail", help="switch a device off for a while, and on again")
-    curtail.add_argument("device", help="its name or key, as edge status shows it")
-    curtail.add_argument("duration", help="as 30 (minutes), 30m, 1h or PT30M")
-    curtail.set_defaults(run=_curtail)
-
-    give_back = commands.add_parser("give-back", help="let limit and schedule count again")
-    give_back.add_argument("device", help="its name or key, as edge status shows it")
-    give_back.set_defaults(run=_give_back)
-    return parser
+    return run(arguments)
 
 
-def _config_path(chosen: argparse.Namespace) -> Path | None:
-    if chosen.config is not None:
-        path: Path = chosen.config
-        return path
-    return DEFAULT_CONFIG if DEFAULT_CONFIG.exists() else None
-
-
-def _agent(chosen: argparse.Namespace) -> int:
+def run_agent(config: Path | None) -> int:
+    """Be the resident process until told to stop; `config` as config_path() wants it."""
+    os.environ.update(LIGHTER)
     from edge.certificates import import_aiohttp
 
     import_aiohttp()  # before anything else does
     from edge.agent import main as agent_main
     from edge.config import load
 
-    return agent_main(load(_config_path(chosen)))
+    return agent_main(load(config_path(config)))
 
 
-def _setup_page(chosen: argparse.Namespace) -> int:
-    from edge.setup_page.serving import run
-
-    socket = chosen.socket
-    if socket is None:
-        from edge.config import load
-
-        socket = load(_config_path(chosen)).page_socket
-    run(socket, chosen.port, chosen.tls_port, chosen.host, chosen.idle_s)
-    return 0
-
-
-def _check(chosen: argparse.Namespace) -> int:
-    from edge.config import load
-
-    load(_config_path(chosen))
-    print("the settings are sound")
-    return 0
-
-
-def _status(chosen: argparse.Namespace) -> int:
-    from edge.cli.door import ask
-    from edge.cli.status_text import as_text
-    from edge.config import load
-    from edge.contract import Status
-
-    answer = ask(load(_config_path(chosen)).own_socket, "GET", "/status", Status)
-    print(answer.model_dump_json(indent=1) if chosen.json else as_text(answer))
-    return 0
-
-
-def _pair(chosen: argparse.Namespace) -> int:
-    import getpass
-
-    from edge.cli.door import ask
-    from edge.config import load
-    from edge.contract import PairAnswer, PairRequest
-
-    request = PairRequest(
-        url=chosen.url,
-        email=chosen.email,
-        password=getpass.getpass(f"Password of {chosen.email}: "),
-        site=chosen.site,
-        allow_private=chosen.allow_private,
-    )
-    socket = load(_config_path(chosen)).own_socket
-    answer = ask(socket, "POST", "/flexmeasures/pair", PairAnswer, request)
-    print(f"paired with FlexMeasures {answer.server_version}; {answer.sensors} sensors are fed")
-    return 0
-
-
-def _curtail(chosen: argparse.Namespace) -> int:
-    from edge.cli.door import ask
-    from edge.cli.duration import minutes_from
-    from edge.config import load
-    from edge.contract.control import CurtailAnswer, CurtailRequest
-
-    request = CurtailRequest(device=chosen.device, minutes=minutes_from(chosen.duration))
-    socket = load(_config_path(chosen)).own_socket
-    answer = ask(socket, "POST", "/control/curtail", CurtailAnswer, request)
-    print(f"{answer.name} is curtailed until {answer.until:%H:%M:%S} UTC")
-    return 0
-
-
-def _give_back(chosen: argparse.Namespace) -> int:
-    from edge.cli.door import ask
-    from edge.config import load
-    from edge.contract import Done
-    from edge.contract.control import DeviceRequest
-
-    request = DeviceRequest(device=chosen.device)
-    socket = load(_config_path(chosen)).own_socket
-    print(ask(socket, "POST", "/control/give-back", Done, request).text)
-    return 0
+def config_path(chosen: Path | None) -> Path | None:
+    """The settings file: the chosen one, else the usual one if it is there."""
+    if chosen is not None:
+        return chosen
+    return DEFAULT_CONFIG if DEFAULT_CONFIG.exists() else None

@@ -14,7 +14,6 @@ import zlib
 from collections.abc import Container, Iterable, Sequence
 from itertools import groupby, pairwise
 from operator import itemgetter
-from statistics import median_low
 from typing import NamedTuple
 
 FORMAT = 1
@@ -44,7 +43,7 @@ def pack(points: Iterable[Point], base_ms: int) -> bytes:
     ordered = sorted(points, key=itemgetter(0, 1))
     runs = [(series, list(run)) for series, run in groupby(ordered, itemgetter(0))]
     gaps_ms = [b.at_ms - a.at_ms for _, run in runs for a, b in pairwise(run)]
-    interval_ms = median_low(gaps_ms) if gaps_ms else 0
+    interval_ms = sorted(gaps_ms)[(len(gaps_ms) - 1) // 2] if gaps_ms else 0  # the median
     heads = [len(ordered), interval_ms]
     starts: list[int] = []
     first_values: list[int] = []

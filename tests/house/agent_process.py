@@ -9,7 +9,6 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import tempfile
 from collections.abc import Callable
 from contextlib import suppress
@@ -24,7 +23,6 @@ from tests.house import child
 ANSWER_WITHIN_S = 30.0
 POLL_S = 0.2
 COMMIT_EVERY_S = 2
-ENVIRONMENT = {"MALLOC_ARENA_MAX": "2"}  # as in systemd/edge-agent.service
 NEVER_TRUSTED = "2100-01-01T00:00:00Z"  # as a floor: whatever the machine's clock says is too early
 
 
@@ -58,7 +56,7 @@ class AgentProcess:
                 stdout=log,
                 stderr=log,
                 cwd=child.ROOT,
-                env=os.environ | ENVIRONMENT,
+                env=os.environ | child.EDGE_ENVIRONMENT,
                 preexec_fn=child.die_with_parent,
             )
         async with asyncio.timeout(ANSWER_WITHIN_S):
@@ -135,7 +133,7 @@ class AgentProcess:
         )
 
     def _command(self, *arguments: str) -> list[str]:
-        return [sys.executable, "-m", "edge", "--config", str(self._settings), *arguments]
+        return [*child.EDGE, "--config", str(self._settings), *arguments]
 
     def _toml(self, trusted: bool) -> str:
         sections: dict[str, dict[str, Any]] = {

@@ -15,6 +15,16 @@ from typing import Self
 ROOT = Path(__file__).parents[2]
 BUILD = ROOT / "build"
 
+# As the units of systemd/ start the box: without docstrings, assertions and columns of lines.
+# Bytecode of that kind is compiled once, wherever else none is wanted.
+EDGE = (sys.executable, "-OO", "-X", "no_debug_ranges", "-m", "edge")
+EDGE_ENVIRONMENT = {
+    "MALLOC_ARENA_MAX": "2",
+    "PYTHONUNBUFFERED": "1",
+    "PYTHONDONTWRITEBYTECODE": "",
+    "PYTHONPYCACHEPREFIX": str(BUILD / "pycache"),
+}
+
 _LIBC = ctypes.CDLL(None)
 _PR_SET_PDEATHSIG = 1
 STOP_PATIENCE_S = 5.0

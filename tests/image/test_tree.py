@@ -125,7 +125,7 @@ def test_every_module_of_python_is_compiled_and_never_looked_at_again(built: Bui
     site = built.root / "opt/edge/lib/python3.13/site-packages"
     missing = []
     for source in [*site.rglob("*.py"), *(built.root / "usr/lib/python3.13").rglob("*.py")]:
-        compiled = source.parent / "__pycache__" / f"{source.stem}.cpython-313.pyc"
+        compiled = source.parent / "__pycache__" / f"{source.stem}.cpython-313.opt-2.pyc"
         if not compiled.exists():
             missing.append(source)
             continue

@@ -34,6 +34,13 @@ def stubbed_units(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.parametrize("service", SERVICES, ids=lambda path: path.name)
+def test_python_reads_what_the_image_compiled(service: Path) -> None:
+    """The root is read-only and holds bytecode for -OO alone: all else would compile each time."""
+    programs = re.findall(r"^Exec\w+=(\S*python\S*.*)$", service.read_text(), re.MULTILINE)
+    assert all(" -OO -m edge" in program for program in programs)
+
+
 def test_systemd_finds_no_fault(analyze: str, stubbed_units: Path) -> None:
     units = sorted(str(unit) for unit in stubbed_units.iterdir())
     said = subprocess.run(

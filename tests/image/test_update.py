@@ -136,7 +136,7 @@ def box(started: Moment, tmp_path_factory: pytest.TempPathFactory) -> Iterator[M
         assert machine.post("/claim", password=PASSWORD)[0] == 303
         machine.run("echo cache >/data/system-a/zwave/kept; systemctl stop edge-agent.service")
         as_agent = "setpriv --reuid edge --regid edge --clear-groups env PYTHONDONTWRITEBYTECODE=1"
-        machine.run(f"{as_agent} /opt/edge/bin/python - <<'P'\n{PLANT_READINGS}\nP")
+        machine.run(f"{as_agent} /opt/edge/bin/python -OO - <<'P'\n{PLANT_READINGS}\nP")
         machine.run("systemctl start edge-agent.service; sync")
         knows_all(machine)
         yield machine

@@ -8,7 +8,6 @@ import asyncio
 import os
 import signal
 import socket
-import sys
 import threading
 import time
 from collections.abc import Awaitable, Callable
@@ -177,12 +176,12 @@ class WholeHouse:
 
         async def start() -> asyncio.subprocess.Process:
             return await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "edge", "--config", str(settings), *arguments),
+                *(*child.EDGE, "--config", str(settings), *arguments),
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
                 cwd=REPOSITORY,
-                env=os.environ | {"PYTHONUNBUFFERED": "1"},
+                env=os.environ | child.EDGE_ENVIRONMENT,
                 preexec_fn=child.die_with_parent,
             )
 

@@ -13,7 +13,7 @@ from urllib.parse import unquote
 import pytest
 from pydantic import BaseModel
 
-from edge.cli import _parser
+from edge.cli.commands import _parser
 from edge.config import Config
 from edge.contract import Status
 from tests.house.run.wishes import WishFault, wishes

@@ -8,20 +8,27 @@ from edge.devices import FAMILIES as FAMILY_MODULES
 # What adds tables, and the command line it brings: 4 MB. store/prepare.py
 TABLES = "sqlite_utils click pluggy dateutil tabulate"
 # The page's, and what no part of the agent has a use for.
-FOREIGN = "fastapi starlette uvicorn jinja2 multipart anyio h11 cryptography rich yaml unittest"
+FOREIGN = (
+    "fastapi starlette uvicorn jinja2 multipart anyio aiohttp.web cryptography rich yaml unittest"
+)
 # Those of families that are not in use, and of the families' own once one is.
 FAMILIES = "smappy requests urllib3 charset_normalizer zwave_js_server edge.devices.smappee.family"
 # What loads with the first need only.
-SELDOM = "serial multiprocessing xml tarfile sqlite3.dump concurrent.futures.process"
+SELDOM = (
+    "argparse statistics serial multiprocessing xml tarfile sqlite3.dump concurrent.futures.process"
+)
 
 IMPORTED = f"""
-import gc, ssl, sys
+import gc, os, ssl, sys
+from edge.cli import LIGHTER
+os.environ.update(LIGHTER)
 from edge.certificates import import_aiohttp
 import_aiohttp()
 import edge.agent
 carried = [name for name in "{TABLES} {FOREIGN} {FAMILIES} {SELDOM}".split() if name in sys.modules]
 from edge.devices import FAMILIES, load
 for name in FAMILIES: load(name).fields
+carried += [line.split()[-1] for line in open("/proc/self/maps") if "libstdc++" in line]
 carried += [c for o in gc.get_objects() if isinstance(o, ssl.SSLContext) for c in o.get_ca_certs()]
 asked = [name for name in "smappy requests serial".split() if name in sys.modules]
 from edge.devices.smappee.light import import_requests

@@ -205,13 +205,12 @@ poll_every_s = 5
 
             async def start() -> asyncio.subprocess.Process:
                 return await asyncio.create_subprocess_exec(
-                    *(sys.executable, "-m", "edge", "--config", str(self.settings_file)),
-                    *arguments,
+                    *(*child.EDGE, "--config", str(self.settings_file), *arguments),
                     stdin=asyncio.subprocess.DEVNULL,
                     stdout=log,
                     stderr=log,
                     cwd=REPOSITORY,
-                    env=os.environ | {"PYTHONUNBUFFERED": "1"},
+                    env=os.environ | child.EDGE_ENVIRONMENT,
                     preexec_fn=child.die_with_parent,
                     start_new_session=True,  # a Ctrl-C is ours to handle
                 )
