@@ -46,7 +46,7 @@ from edge.store.database import Database
 from edge.store.outbox import Outbox
 from edge.store.prepare import prepare
 from edge.store.settings import Events, Settings, open_state
-from edge.supervise import Job, keep_running, prove_alive, tell_systemd
+from edge.supervise import Job, give_back, keep_running, prove_alive, tell_systemd
 from edge.uplink.account import Account
 from edge.uplink.box_health import BoxHealth, Vitals
 from edge.uplink.due import DueSlots
@@ -265,7 +265,7 @@ class Agent:
             async with asyncio.TaskGroup() as group:
                 parts = [group.create_task(self._kept(*part)) for part in self._parts().items()]
                 parts += [group.create_task(job()) for job in self.families.jobs().values()]
-                parts.append(group.create_task(prove_alive(self.clock)))
+                parts += [group.create_task(job(self.clock)) for job in (prove_alive, give_back)]
                 tell_systemd("READY=1")
                 await stopped.wait()
                 tell_systemd("STOPPING=1")

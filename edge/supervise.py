@@ -4,6 +4,7 @@ One failing part pauses itself, never the others. This is the only place that ca
 """
 
 import asyncio
+import ctypes
 import logging
 import os
 import socket
@@ -21,6 +22,7 @@ NEEDS_A_PERSON = "needs a person: "
 REFUSED_PAUSE = timedelta(minutes=5)  # a person must act; asking more often only fills logs
 STEADY_AFTER = timedelta(minutes=1)  # a part that ran this long starts over with short pauses
 LOG_AGAIN_AFTER = timedelta(minutes=30)
+GIVE_BACK_EVERY = timedelta(minutes=1)
 
 type Job = Callable[[], Awaitable[None]]
 type Report = Callable[[str, str], None]
@@ -125,6 +127,15 @@ def tell_systemd(state: str) -> None:
         return
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
         notify.sendto(state.encode(), address.replace("@", "\0", 1))
+
+
+async def give_back(clock: Clock) -> None:
+    """Hand back to the system what a busy minute took and nobody holds any more (malloc_trim(3));
+    return at once where the C library cannot."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc
+    while trim is not None:
+        await clock.sleep(GIVE_BACK_EVERY)
+        trim(0)
 
 
 async def prove_alive(clock: Clock) -> None:

@@ -1,6 +1,5 @@
 """The newest lines of the agent's log, in memory, for the page and the support bundle."""
 
-import gzip
 import logging
 from collections import deque
 from pathlib import Path
@@ -28,6 +27,8 @@ class LogTail(logging.Handler):
 
 def kept_logs(folder: Path = KEPT) -> dict[str, str]:
     """The ends of the system's log, of this start and the one before, as text by name. Blocks."""
+    import gzip  # for one button, pressed when something is wrong
+
     found: dict[str, str] = {}
     for path in sorted(folder.glob("*.log.gz")):
         try:

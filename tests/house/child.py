@@ -19,7 +19,7 @@ BUILD = ROOT / "build"
 # Bytecode of that kind is compiled once, wherever else none is wanted.
 EDGE = (sys.executable, "-OO", "-X", "no_debug_ranges", "-m", "edge")
 EDGE_ENVIRONMENT = {
-    "MALLOC_ARENA_MAX": "2",
+    "MALLOC_ARENA_MAX": "1",
     "PYTHONUNBUFFERED": "1",
     "PYTHONDONTWRITEBYTECODE": "",
     "PYTHONPYCACHEPREFIX": str(BUILD / "pycache"),

@@ -12,10 +12,12 @@ from edge.errors import Malformed, Refused, StoreBroken, Unreachable
 from edge.health import Health
 from edge.supervise import (
     FIRST_PAUSE,
+    GIVE_BACK_EVERY,
     PAUSE_MAX,
     REFUSED_PAUSE,
     Job,
     first_to_fail,
+    give_back,
     keep_running,
     prove_alive,
     until,
@@ -132,6 +134,23 @@ async def test_loop_that_moves_keeps_the_watchdog_quiet(
         task.cancel()
         heard = [manager.recv(100) for _ in range(4)]
         assert heard == [b"WATCHDOG=1"] * 4
+
+
+async def test_memory_nobody_holds_goes_back_to_the_system() -> None:
+    clock = FakeClock()
+    task = asyncio.create_task(give_back(clock))
+    await clock.settle()
+    taken = [bytes(2000) for _ in range(20_000)]
+    del taken[:-1]  # the last lies at the end of the heap and keeps the C library from shrinking it
+    before_kib = _held_kib()
+    await clock.advance(GIVE_BACK_EVERY)
+    assert before_kib - _held_kib() > 20_000
+    task.cancel()
+
+
+def _held_kib() -> int:
+    lines = Path("/proc/self/smaps_rollup").read_text().splitlines()
+    return int(next(line for line in lines if line.startswith("Anonymous:")).split()[1])
 
 
 async def test_change_of_mind_ends_work_at_once() -> None:
