@@ -36,7 +36,6 @@ class AssetChoice(Message):
     kind: str
     was_a_box: bool = False
     still_heard: bool = False
-    sensors: int = 0
 
 
 class Account(Message):

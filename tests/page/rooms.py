@@ -145,8 +145,8 @@ class House:
             email="box@example.org",
             server_version="1.0.1",
             assets=[
-                AssetChoice(asset_id=3, name="Home of the Smiths", kind="building", sensors=4),
-                AssetChoice(asset_id=9, name="Old box", kind="site", was_a_box=True, sensors=7),
+                AssetChoice(asset_id=3, name="Home of the Smiths", kind="building"),
+                AssetChoice(asset_id=9, name="Old box", kind="site", was_a_box=True),
             ],
             may_create=True,
             may_do_more=True,
