@@ -158,7 +158,7 @@ class Door:
 
     async def _receive(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
-            with suppress(ConnectionError):  # gone before the answer
+            with suppress(ConnectionError):  # gone in the middle of the question
                 await _Visit(reader, writer).through(self._answer)
         finally:
             writer.close()
@@ -189,7 +189,8 @@ class _Visit:
         try:
             said = await answer(request)
         finally:
-            await self._say(said)
+            with suppress(ConnectionError):  # gone before the answer; a bug is told all the same
+                await self._say(said)
         await self._linger()
 
     async def _request(self) -> Request | None:
