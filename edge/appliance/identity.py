@@ -86,7 +86,9 @@ def driver_settings() -> dict[str, Any]:
 
     return {
         "logConfig": {"enabled": False},
-        "storage": {"cacheDir": "/var/lib/zwave/cache"},
+        # "slow": what devices said is written every five minutes, not every second. After a power
+        # cut the driver asks them again.
+        "storage": {"cacheDir": "/var/lib/zwave/cache", "throttle": "slow"},
         "securityKeys": fresh(
             "S0_Legacy", "S2_Unauthenticated", "S2_Authenticated", "S2_AccessControl"
         ),

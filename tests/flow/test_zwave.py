@@ -129,7 +129,7 @@ async def test_killed_driver_is_followed_by_a_new_session(house: House) -> None:
         await until(lambda: not box.zwave.status().connected)
         assert {device.state for device in box.zwave.devices()} == {DeviceState.UNKNOWN}
         assert any("driver" in state for state in box.states if state.startswith("waiting"))
-        await house.server.start()
+        await house.server.wait_ready()
         await box.hears(house, 1002)
         await until(lambda: box.zwave.status().sessions == 2)
 
@@ -138,10 +138,10 @@ async def test_stick_pulled_and_plugged_in_again_goes_on(house: House) -> None:
     async with a_box(house.server.url) as box:
         await box.hears(house, 1003)
         house.stick.unplug()
-        assert await house.server.wait_ended() == 1  # systemd starts it again
+        assert await house.server.wait_ended() == 1
         await until(lambda: not box.zwave.status().connected)
         house.stick.replug()
-        await house.server.start()
+        await house.server.wait_ready()
         await box.hears(house, 1004)
 
 

@@ -103,7 +103,7 @@ class Box:
 
 @asynccontextmanager
 async def a_house(folder: Path) -> AsyncIterator[House]:
-    server = ZwaveServer(folder / "stick", folder / "driver")
+    server = ZwaveServer(folder / "stick", folder / "driver", respawn=True)
     async with Stick(folder / "stick", server.keys) as stick, server:
         async with a_box(server.url) as box:
             await until(lambda: _interviewed(box), within_s=60)

@@ -46,7 +46,7 @@ def configure(folder: Path, *, log_level: str | None = None) -> dict[str, Any]:
         folder.mkdir(parents=True, exist_ok=True)
         document = {
             "logConfig": {"enabled": log_level is not None, "level": log_level or "warn"},
-            "storage": {"cacheDir": str(folder.resolve() / "cache")},
+            "storage": {"cacheDir": str(folder.resolve() / "cache"), "throttle": "slow"},
             "securityKeys": _keys("S0_Legacy", "S2_Unauthenticated", "S2_Authenticated")
             | _keys("S2_AccessControl"),
             "securityKeysLongRange": _keys("S2_Authenticated", "S2_AccessControl"),
