@@ -46,7 +46,7 @@ image-release: ## before a release: image-test with a hundred power cuts (FLAVOU
 	@POWER_CUTS=100 $(MAKE) --no-print-directory image-test
 
 # --- tests --------------------------------------------------------------------------------------
-STEPS := lint types layers unit units flow page crash
+STEPS := lint types layers unit units flow-and-page crash
 .PHONY: test lint types layers unit units flow
 test: ## everything CI runs, each step with its time; stops at the first that fails
 	@for step in $(STEPS); do \
@@ -74,6 +74,11 @@ units: box ## the systemd units: sound, hardened, never waiting for a network
 flow: setup homeassistant ## the whole agent in the simulated house
 	@$(SETUP) neighbourhood
 	@$(PY) -m pytest -q tests/flow
+
+.PHONY: flow-and-page
+flow-and-page: setup homeassistant  # they wait more than they compute: each is shown when it is done
+	@$(SETUP) browser neighbourhood
+	@$(MAKE) --no-print-directory -j2 --output-sync=target flow page
 
 .PHONY: release-test
 release-test: test ## before a release: `make test`, and what speaks to FlexMeasures on an older one
