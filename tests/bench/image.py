@@ -79,7 +79,7 @@ def show(line: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Until:
-    """Power to page: by the clock, and what the emulator computed, which a busy machine shakes less."""
+    """Power to page: by the clock, and what the emulator computed (less shaken by load)."""
 
     seconds: float
     processor_s: float
