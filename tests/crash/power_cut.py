@@ -68,6 +68,7 @@ async def record(
         folder.mkdir()
         run("mkfs.ext4", "-q", "-F", "-E", "nodiscard", loop, f"{FILE_SYSTEM_BYTES >> 10}k")
         run("mount", "-o", "noatime,commit=60", loop, str(folder))
+        run("sync", "--file-system", str(folder))  # it is made before the story begins
         raw = os.open(loop, os.O_WRONLY | os.O_DIRECT)
         page = mmap.mmap(-1, 4096)
 
