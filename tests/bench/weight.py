@@ -31,7 +31,7 @@ from tests.house.spoken_home_assistant import TOKEN, SpokenHomeAssistant
 from tests.house.stick.stick import Stick
 from tests.house.zwave_server import ZwaveServer
 
-SETTLED_S = 45.0
+SETTLED_S = 75.0  # the agent hands memory back each minute
 WATCHED_S = 60.0
 READY_WITHIN_S = 180.0
 METERS = 3
