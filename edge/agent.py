@@ -108,7 +108,13 @@ class Agent:
         limits = Limits(main_fuse_a=house.fuse_a, phases=house.phases, voltage_v=house.volts)
         self.intake = ReadingIntake(buffer, settings, clock, limits)
         self.families = Families(
-            settings, credentials, self.intake, clock, self.health, _always(config), buffer.oldest
+            settings,
+            credentials,
+            self.intake,
+            clock,
+            self.health,
+            config.families_always_on(),
+            buffer.oldest,
         )
         self.stick_watch = StickWatch(clock, self._has_zwave, config.zwave.stick)
         take_preset(config.state_dir, credentials)
@@ -380,20 +386,6 @@ async def _identity(settings: Settings) -> str:
         known = secrets.token_hex(8)
         await settings.put("identity", known)
     return known
-
-
-def _always(config: Config) -> dict[str, dict[str, object]]:
-    """Families that the box's own settings switch on."""
-    if not config.zwave.enabled:
-        return {}
-    return {
-        "zwave": {
-            "server_url": config.zwave.server_url,
-            "report_presets": config.zwave.report_presets,
-            "signed_power": config.zwave.signed_power,
-            "backup_folder": str(config.state_dir / "zwave"),
-        }
-    }
 
 
 def _make_folder(folder: Path) -> None:

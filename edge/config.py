@@ -96,6 +96,19 @@ class Config(_Section):
         """For the setup page: every request on it needs a session."""
         return self.runtime_dir / "page.sock"
 
+    def families_always_on(self) -> dict[str, dict[str, object]]:
+        """Families these settings switch on, whatever the page says, with their own settings."""
+        if not self.zwave.enabled:
+            return {}
+        return {
+            "zwave": {
+                "server_url": self.zwave.server_url,
+                "report_presets": self.zwave.report_presets,
+                "signed_power": self.zwave.signed_power,
+                "backup_folder": str(self.state_dir / "zwave"),
+            }
+        }
+
 
 def load(path: Path | None) -> Config:
     """The settings in `path`; the defaults without one. Raises ConfigFault naming every fault."""
