@@ -153,7 +153,7 @@ def pair(box: Machine, server: FlexMeasuresServer) -> None:
     url = f"http://{THIS_MACHINE}:{server.port}"
     account = owner.account
     box.run(f"cat >/run/pair.py <<'P'\n{PAIR}\nP")
-    box.run(f"/opt/edge/bin/python /run/pair.py {url} {account.email} {account.password}", 300)
+    box.run(f"/opt/edge/bin/python -OO /run/pair.py {url} {account.email} {account.password}", 300)
 
 
 def weigh(box: Machine) -> None:
