@@ -141,7 +141,7 @@ class ControlRoom:
         wanted = await asked(request, HandRequest)
         key = self._key(wanted.device)
         if wanted.minutes:
-            await self._steering.take_hand(key, wanted.minutes * _MINUTE, away=True)
+            await self._steering.take_hand(key, wanted.minutes * _MINUTE, away=wanted.away)
         else:
             await self._steering.give_back(key)
         return answer(Done(text=self._name(key)))

@@ -92,10 +92,12 @@ class LeaseRequest(Message):
 
 
 class HandRequest(Message):
-    """Somebody at the page: off for so many minutes, or (0) give it back."""
+    """Somebody at the page: out of its normal state for so many minutes, or (0) give it back;
+    `away` false: in its normal state for so long, whatever limit and schedule say."""
 
     device: Name
     minutes: Literal[0, 5, 15, 30, 60]
+    away: bool = True
 
 
 class ControlRequest(Message):

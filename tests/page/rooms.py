@@ -465,6 +465,8 @@ def status(**more: Any) -> Status:
         update={
             "paired": True,
             "paired_as": "box@example.org",
+            "url": "https://demo.flexmeasures.io",
+            "server_version": "1.0.1",
             "site": "Home of the Smiths",
             "last_accepted": NOON,
             "slots_accepted": 1728,

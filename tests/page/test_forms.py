@@ -15,8 +15,8 @@ from edge.stick_watch import StickWatch
 from tests.house.fake_clock import FakeClock
 from tests.page.at_the_stand import SETTLED, settled
 from tests.page.browser import watched
-from tests.page.rooms import HEM, PLUG, House, device, task
-from tests.page.screens import PAIRED, logged_in, pin
+from tests.page.rooms import HEM, PLUG, House, controlled, device, task
+from tests.page.screens import MAPPED, PAIRED, logged_in, pin
 from tests.page.stand import Stand
 from tests.page.visitor import Visitor
 
@@ -170,6 +170,27 @@ def test_why_there_is_no_stick_is_said_in_words(house: House, language: str) -> 
             said.add(words)
             assert "network/add" not in page
     assert len(said) == len(outcomes) - 1  # there is none, and the chosen one is not there
+
+
+def test_the_last_step_says_when_it_is_done_and_where_to_go_on(
+    context: BrowserContext, box: Stand, house: House
+) -> None:
+    """While it is looked at; nothing needs to be loaded again."""
+    accepted = house.live.last_accepted
+    house.live = house.live.model_copy(update={"last_accepted": None})
+    box.standing = MAPPED
+    page = context.new_page()
+    page.goto(box.url)
+    title = page.locator("h1:visible")
+    expect(title).to_have_text("Nearly there")
+    expect(page.locator(".mood")).to_have_count(0)  # nobody needs to be told during the set-up
+    house.live = house.live.model_copy(update={"last_accepted": accepted})
+    box.standing = SETTLED
+    expect(title).to_contain_text("Done", timeout=10_000)
+    page.get_by_role("button", name="See your house").click()
+    expect(page).to_have_url(f"{box.url}/")
+    expect(page.locator(".mood")).to_have_text("All is well")
+    page.close()
 
 
 def test_catching_up_says_how_far_it_is(house: House) -> None:
@@ -327,6 +348,26 @@ def test_every_rule_of_a_switch_is_kept(context: BrowserContext, box: Stand, hou
         "left_alone": [{"start": "18:00", "end": "20:00"}, {"start": "22:00", "end": "06:30"}],
         "timezone": "",
     }
+    page.close()
+
+
+def test_a_hand_does_the_opposite_of_what_is(
+    context: BrowserContext, box: Stand, house: House
+) -> None:
+    """What a limit switched off a hand keeps on; what runs a hand switches off."""
+    limited, running = house.control.devices[0], controlled(HEM, "Pump")
+    house.control = house.control.model_copy(update={"devices": [limited, running]})
+    page = context.new_page()
+    for name, doing, away, said in (
+        ("Boiler", "on", False, "neither limit nor schedule"),
+        ("Pump", "off", True, "comes back by itself"),
+    ):
+        page.goto(f"{box.url}/control")
+        page.get_by_role("button", name=f"Switch {name} {doing} for 30 minutes").click()
+        expect(page.locator(".said")).to_contain_text(said)
+        wanted = json.loads(house.asked[-1][1])
+        assert wanted["minutes"] == 30
+        assert wanted["away"] is away
     page.close()
 
 

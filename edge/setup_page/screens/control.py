@@ -67,14 +67,19 @@ async def take_in_hand(
     who: SignedIn,
     device: Key,
     minutes: Annotated[int, Form(ge=0, le=60)],
+    keep: Annotated[bool, Form()] = False,
 ) -> Response:
-    """Switch off for a while, or give it back."""
+    """Switch it for a while, `keep` it in its normal state for so long, or give it back."""
     try:
-        wanted = HandRequest.model_validate({"device": device, "minutes": minutes})
+        wanted = HandRequest.model_validate(
+            {"device": device, "minutes": minutes, "away": not keep}
+        )
     except ValidationError:
         raise SaysNo(422, "invalid") from None
     await view.link.do("POST", "/control/hand", wanted, who, SWITCHES_WITHIN_S)
-    return see_other("/control", "hand_taken" if minutes else "hand_given_back")
+    if not minutes:
+        return see_other("/control", "hand_given_back")
+    return see_other("/control", "hand_kept" if keep else "hand_taken")
 
 
 @router.get("/control/device/{device:path}")
