@@ -69,7 +69,7 @@ class StatusDesk:
     async def status(self) -> Status:
         """Everything, now."""
         now_ms = self._clock.boottime_ms()
-        names = {sensor.sensor_id: sensor.name for sensor in self._account.sensors()}
+        sensors = {sensor.sensor_id: sensor for sensor in self._account.sensors()}
         return Status(
             name=self._config.name,
             version=__version__,
@@ -111,12 +111,14 @@ class StatusDesk:
             rejected=[
                 RejectedSlotStatus(
                     sensor_id=row.slot.sensor_id,
-                    name=names.get(row.slot.sensor_id, ""),
+                    name=sensor.name if sensor else "",
+                    unit=sensor.unit if sensor else "",
                     start=row.slot.start,
                     value=row.slot.value,
                     reason=row.reason or "",
                 )
                 for row in await self._outbox.rejected(_REJECTED_SHOWN)
+                for sensor in (sensors.get(row.slot.sensor_id),)
             ],
             counts=dict(self._health.counts) | self._zwave_counts(),
             control=await self._control(),

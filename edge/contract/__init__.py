@@ -118,6 +118,7 @@ class FlexMeasuresStatus(Message):
 class RejectedSlotStatus(Message):
     sensor_id: int
     name: str = ""
+    unit: str = ""
     start: datetime
     value: float
     reason: str

@@ -95,7 +95,10 @@ class Words:
         """Why something was refused, in this language where the reason has a code."""
         code = getattr(problem, "code", "away")
         said = getattr(problem, "text", "") or str(problem)
-        said = self.sentence(said) or said
+        translated = self.sentence(said)
+        if code == "invalid" and translated:
+            return translated
+        said = translated or said
         known = self.first(f"problem.{code}", otherwise=said or self("problem.fault"))
         return f"{known} {said}" if known.endswith(":") else known
 

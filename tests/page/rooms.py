@@ -191,7 +191,7 @@ class House:
                     may=["ping", "replace", "remove_failed"],
                 ),
             ],
-            stick=StickView(code="ready", text="Aeotec Z-Stick 7, firmware 7.18"),
+            stick=StickView(code="ready", text="7.18"),
         )
         self.task = idle()
         self.status = status()
@@ -534,7 +534,7 @@ def status(**more: Any) -> Status:
         "flexmeasures": server,
         "rejected": [
             RejectedSlotStatus(
-                sensor_id=11, name="Grid", start=NOON, value=91.0, reason="beyond its range"
+                sensor_id=11, name="Grid", unit="kW", start=NOON, value=91.0, reason="beyond its range"
             )
         ],
         "counts": {},

@@ -57,6 +57,12 @@ def added(house: House) -> None:
     house.task = task(is_over=True, went_well=True, outcome="ready", device=PLUG, steps=steps)
 
 
+def waiting(house: House) -> None:
+    """For the first reading to be accepted."""
+    calm(house)
+    house.live = house.live.model_copy(update={"last_accepted": None, "accepted": 0})
+
+
 def calm(house: House) -> None:
     done = {"waiting": 0, "catching_up_percent": None, "done_by": None}
     house.live = house.live.model_copy(update=done)
@@ -84,6 +90,7 @@ SCREENS: list[tuple[str, str, Standing, Prepare]] = [
     ("3-memory", "/network/memory", MEASURING, nothing),
     ("3-device", f"/device/{HEM}", MEASURING, nothing),
     ("4-map", "/map", MEASURING, nothing),
+    ("5-waiting", "/live", MAPPED, waiting),
     ("5-live", "/live", MAPPED, calm),
     ("now", "/", LIVE, calm),
     ("now-catching-up", "/", LIVE, nothing),

@@ -96,6 +96,9 @@ def test_smappee_that_refuses_is_paired_again(
 def test_home_assistant_is_chosen_from_and_chosen_from_anew(
     house: WholeHouse, page: Page, spoken: SpokenHomeAssistant
 ) -> None:
+    try_home_assistant(house, page, spoken, "")
+    expect(page.locator("main > .problem")).to_contain_text("still missing")
+    expect(page.locator("main [aria-invalid=true]")).to_have_id("f-token")
     try_home_assistant(house, page, spoken, "CANARY not the token")
     expect(page.locator("main .problem")).to_contain_text("long-lived", timeout=TRIED_WITHIN_MS)
     try_home_assistant(house, page, spoken)

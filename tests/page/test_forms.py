@@ -212,9 +212,22 @@ def test_a_year_later_the_page_says_what_is_wrong_and_whose_the_box_is(house: Ho
     assert "640" in health  # slots wait
     for wrong in ("Grid", "beyond its range", "beyond the rating of the main fuse"):
         assert wrong in health
+    assert "91.0 kW" in health  # what was refused
+    assert "91.00 kW" in health.split('id="set-aside"')[1]  # and what was not believed
     assert "127.0.0.1" in box  # from where it was claimed
     assert "2031-12-31" in box  # supported until
     assert "&lt;b&gt;bold" in log
+
+
+def test_what_was_switched_stands_among_what_happened(house: House) -> None:
+    with Stand(rooms=[house.routes()]) as stand:
+        visitor = Visitor(stand)
+        visitor.claim()
+        text = " ".join(visitor.get("/events").text.split())
+    switched = text.split("Something was switched")
+    assert len(switched) > 3  # by limit, schedule and hand
+    for origin in ("limit", "schedule", "by hand"):
+        assert f"Boiler · {origin}" in text
 
 
 def test_a_sum_of_three_phases_less_the_sun_is_one_row(

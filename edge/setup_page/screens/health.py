@@ -5,11 +5,15 @@ from starlette.responses import Response
 
 from edge.contract import Status
 from edge.contract.attention import channel_names, lines
-from edge.contract.care import EventsView, LogLines
+from edge.contract.care import EventsView, EventView, LogLines
+from edge.contract.control import ControlHistory
+from edge.setup_page.agent_link import Caller, SaysNo
 from edge.setup_page.screens.box import short_browser
-from edge.setup_page.view import SignedIn, TheView
+from edge.setup_page.view import SignedIn, TheView, View
 
 router = APIRouter()
+
+EVENTS_SHOWN = 100
 
 
 @router.get("/health")
@@ -21,6 +25,7 @@ async def show_health(request: Request, view: TheView, who: SignedIn) -> Respons
         status=status,
         lines=lines(status),
         channel_names=channel_names(status),
+        units={channel.key: channel.unit for channel in status.channels},
     )
 
 
@@ -34,10 +39,31 @@ async def show_lines(request: Request, view: TheView, who: SignedIn) -> Response
 
 @router.get("/events")
 async def show_events(request: Request, view: TheView, who: SignedIn) -> Response:
-    events = await view.link.get("/events", EventsView, who)
+    events = (await view.link.get("/events", EventsView, who)).events
+    events += await _switched(view, who)
     return await view.page(
-        request, "events.html", events=events.events, short_browser=short_browser
+        request,
+        "events.html",
+        events=sorted(events, key=lambda event: event.at, reverse=True)[:EVENTS_SHOWN],
+        short_browser=short_browser,
     )
+
+
+async def _switched(view: View, who: Caller) -> list[EventView]:
+    """What was switched, and by whom: it has a history of its own."""
+    try:
+        history = await view.link.get("/control/history", ControlHistory, who)
+    except SaysNo:
+        return []  # the card gives no history; health says so
+    return [
+        EventView(
+            at=command.at,
+            kind="command",
+            text="",
+            detail={"device": command.name, "origin": command.origin},
+        )
+        for command in history.commands
+    ]
 
 
 @router.get("/log")

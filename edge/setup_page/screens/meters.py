@@ -93,6 +93,12 @@ async def _entered(request: Request) -> FamilyRequest:
     return FamilyRequest(values=values, secrets=secrets, chosen=chosen)
 
 
+def missing_fields(family: FamilyView, problem: Exception | None) -> list[str]:
+    """Which of the family's answers the agent misses, in the words of edge/family.py."""
+    said = getattr(problem, "text", "").split("; ")
+    return [f.name for f in family.fields if f"{family.family}: {f.name} is missing" in said]
+
+
 async def _family(
     request: Request,
     view: TheView,
@@ -109,6 +115,7 @@ async def _family(
         family=family,
         typed=typed,
         found=found,
+        missing=missing_fields(family, problem),
         problem=problem,
         step=step_while_new(request, 3),
     )
