@@ -534,7 +534,12 @@ def status(**more: Any) -> Status:
         "flexmeasures": server,
         "rejected": [
             RejectedSlotStatus(
-                sensor_id=11, name="Grid", unit="kW", start=NOON, value=91.0, reason="beyond its range"
+                sensor_id=11,
+                name="Grid",
+                unit="kW",
+                start=NOON,
+                value=91.0,
+                reason="beyond its range",
             )
         ],
         "counts": {},
