@@ -4,7 +4,6 @@ import asyncio
 import base64
 import io
 import json
-import zipfile
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -152,6 +151,8 @@ def _passphrase(request: web.Request) -> str:
 
 
 def _packed(files: dict[str, str]) -> bytes:
+    import zipfile  # weighs 0.3 MB, and is asked once a year
+
     whole = io.BytesIO()
     with zipfile.ZipFile(whole, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, text in files.items():

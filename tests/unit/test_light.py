@@ -15,7 +15,8 @@ FOREIGN = (
 FAMILIES = "smappy requests urllib3 charset_normalizer zwave_js_server edge.devices.smappee.family"
 # What loads with the first need only.
 SELDOM = (
-    "argparse statistics serial multiprocessing xml tarfile sqlite3.dump concurrent.futures.process"
+    "argparse statistics serial multiprocessing xml tarfile zipfile importlib.metadata"
+    " sqlite3.dump concurrent.futures.process"
 )
 
 IMPORTED = f"""
@@ -23,7 +24,9 @@ import gc, os, ssl, sys
 from edge.cli import LIGHTER
 os.environ.update(LIGHTER)
 from edge.certificates import import_aiohttp
+from edge.light import import_pydantic
 import_aiohttp()
+import_pydantic()
 import edge.agent
 carried = [name for name in "{TABLES} {FOREIGN} {FAMILIES} {SELDOM}".split() if name in sys.modules]
 from edge.devices import FAMILIES, load
@@ -64,3 +67,29 @@ def test_family_that_is_not_used_brings_no_more_than_what_it_asks() -> None:
         "edge.devices.smappee.holds",
         "edge.devices.smappee.light",
     }
+
+
+def test_pydantic_made_lighter_checks_and_explains_as_before() -> None:
+    said_by = (
+        "import typing; real = typing.TypedDict\n"
+        "{}"
+        "from pydantic import BaseModel, Field, TypeAdapter, ValidationError\n"
+        "class Clamp(typing.TypedDict): amperes: typing.Annotated[int, Field(gt=0)]\n"
+        "class Meter(BaseModel): name: str; clamps: list[Clamp] = []\n"
+        "print(Meter(name='mains', clamps=[{{'amperes': '5'}}]).model_dump_json())\n"
+        "print(TypeAdapter(Meter).json_schema(), typing.TypedDict is real)\n"
+        'try: Meter.model_validate_json(\'{{"clamps": [{{"amperes": 0}}]}}\')\n'
+        "except ValidationError as problem: print(problem, problem.errors())"
+    )
+    light = "from edge.light import import_pydantic; import_pydantic()\n"
+    usual, lighter = (
+        subprocess.run(
+            [sys.executable, "-c", said_by.format(first)],
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for first in ("", light)
+    )
+    assert "greater than 0" in usual
+    assert lighter == usual
