@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from tests.image.machine import Machine
 
@@ -16,14 +17,15 @@ _TRUST = "/run/shelf.pem"
 
 
 @contextmanager
-def shelf_server(shelf: Path, certificate: Path) -> Iterator[str]:
-    """Its address: hands out the files of `shelf`; its certificate and key are made as a file."""
+def shelf_server(shelf: Path, certificate: Path, asked: list[str] | None = None) -> Iterator[str]:
+    """Its address: hands out the files of `shelf`; its certificate and key are made as a file.
+    What it is asked for is added to `asked`."""
     made = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"]
     named = ["-subj", "/CN=shelf", "-addext", f"subjectAltName=IP:{HOST}", "-nodes", "-days", "2"]
     files = ["-keyout", f"{certificate}.key", "-out", str(certificate)]
     subprocess.run([*made, *named, *files], check=True, capture_output=True)
     server = http.server.ThreadingHTTPServer(
-        ("127.0.0.1", 0), partial(_Quiet, directory=str(shelf))
+        ("127.0.0.1", 0), partial(_Quiet, [] if asked is None else asked, directory=str(shelf))
     )
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate, f"{certificate}.key")
@@ -55,5 +57,13 @@ def put(box: Machine, text: str, path: str) -> None:
 
 
 class _Quiet(http.server.SimpleHTTPRequestHandler):
+    def __init__(self, asked: list[str], *of: Any, **more: Any) -> None:
+        self._asked = asked
+        super().__init__(*of, **more)  # which answers one request
+
+    def do_GET(self) -> None:
+        self._asked.append(self.path)
+        super().do_GET()
+
     def log_message(self, *_: object) -> None:
         pass

@@ -1,13 +1,16 @@
 """The box in a home: its stick driven, claimed and paired by a person, its readings accounted for.
 
 One box carries the whole story: its stick found by udev, interviewed, claimed and paired in a real
-browser with a real FlexMeasures, cut off from it and back, weighed, its card searched for secrets.
+browser with a real FlexMeasures, cut off from it and back, weighed, kept from an update by a plug
+that is off, its card searched for secrets.
 """
 
+import json
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import groupby
 from pathlib import Path
 
 import pytest
@@ -15,6 +18,7 @@ from playwright.sync_api import BrowserContext, Page, expect
 
 from tests.house.flexmeasures import FlexMeasuresServer
 from tests.image import watcher
+from tests.image.conftest import Built
 from tests.image.home import (
     NODES,
     SLOT,
@@ -27,6 +31,8 @@ from tests.image.home import (
     whole_minute,
 )
 from tests.image.machine import Machine, Moment
+from tests.image.maker import Maker
+from tests.image.shelf import put, shelf_server, trust
 from tests.image.weight import told, used_mib
 from tests.page.browser import browser, watched
 
@@ -34,6 +40,9 @@ PASSWORD = "CANARY-box-password"
 PLACES = 6  # the whole house, its three clamps, two plugs
 PATIENCE_S = 900.0
 NOT_YET = datetime(2100, 1, 1, tzinfo=UTC)
+PLUG = 3  # its node
+OTHER_SYSTEM = 3  # the partition of the one that does not run
+NIGHTLY = "edge-update-check.service"
 CLICK_PATIENCE_MS = 240_000  # a page of an emulated board on a busy machine
 USED_MIB_MAX = 220
 # In the field slots leave once in five minutes; nobody wants to watch that here.
@@ -47,6 +56,7 @@ class Home:
     server: FlexMeasuresServer
     site: int = 0
     sensor: int = 0
+    plug: str = ""  # the box's key of node PLUG
     since: datetime = NOT_YET  # whole minutes from here on are surely measured
     owner: Owner | None = None
 
@@ -129,6 +139,8 @@ def test_the_stick_is_found_driven_and_metered(home: Home) -> None:
     seconds = time.monotonic() - came_s
     print(f"\n  {len(alive)} meters interviewed and metered {seconds:.0f} s after the stick came")
     home.since = whole_minute(datetime.now(UTC)) + SLOT
+    switches = [device["key"] for device in alive if device["is_switch"]]
+    home.plug = next(key for key in switches if key.endswith(f"-{PLUG}"))
 
 
 def test_a_person_pairs_it_in_the_browser(home: Home, context: BrowserContext) -> None:
@@ -196,6 +208,66 @@ def test_the_whole_box_needs_little_memory(home: Home) -> None:
     time.sleep(20)
     print("\n" + told(home.box))
     assert used_mib(home.box) <= USED_MIB_MAX
+
+
+def test_an_update_waits_for_a_plug_that_is_off_and_is_tried_once_it_is_back(
+    home: Home, built: Built, tmp_path: Path
+) -> None:
+    """A hand at the page switches a plug off, by radio. What is asked for at night is not even
+    looked for; what is handed in waits, and is taken when the plug is seen on again."""
+    box = home.box
+    maker = Maker(built, tmp_path)
+    newer, shelf = maker.small("newer", 1), tmp_path / "shelf"
+    shelf.mkdir()
+    asked: list[str] = []
+    assert box.post("/log-in", password=PASSWORD)[0] == 303
+    rules = {"nominal_power_w": "1000", "off_power_w": "0"}
+    rules |= {"away_longest_min": "60", "rest_shortest_min": "0"}
+    allowed = box.post(f"/control/device/{home.plug}", is_used="yes", consent="yes", **rules)
+    assert allowed[0] == 303, allowed
+    with shelf_server(shelf, tmp_path / "shelf.pem", asked) as address:
+        trust(box, tmp_path / "shelf.pem", NIGHTLY)
+        put(box, address, "/usr/lib/edge/release-address")
+        (shelf / "latest.json").write_text("{}")
+        box.run(f"systemctl start {NIGHTLY}", 300)
+        assert asked == ["/latest.json"], "it looks while nothing is off"
+        assert box.post("/control/hand", device=home.plug, minutes="60")[0] == 303
+        box.wait_until("test -s /run/edge/curtailing")
+        wait_until_told(home, [False])
+        entry = {"version": maker.release["version"] + 1, "release": "newer"}
+        entry |= {"bundle": newer.name, "size": newer.stat().st_size}
+        newer.rename(shelf / newer.name)
+        (shelf / "latest.json").write_text(json.dumps({maker.release["board"]: entry}))
+        box.run(f"systemctl start {NIGHTLY}", 300)
+        assert asked == ["/latest.json"], "it looks for an update while a plug is off"
+    status, said = box.upload("/updates/bundle", shelf / newer.name)
+    assert status == 204, said
+    progress = "/run/edge-update/progress.json"
+    waiting = json.loads(box.wait_until(f"grep waiting {progress}"))
+    assert waiting["text"] == "a device is being curtailed; the update goes on when it is free"
+    assert "The update waits: a device is switched off" in box.get("/updates")[1]
+    wait_until_told(home, [False])
+    with box.card.path.open("rb") as card:
+        card.seek(box.card.start_of(OTHER_SYSTEM))
+        assert not any(card.read(1024 * 1024)), "nothing is written meanwhile"
+    assert box.post("/control/hand", device=home.plug, minutes="0")[0] == 303
+    began = time.monotonic()
+    assert box.wait_ended() == "trial"
+    print(f"\n  on trial {time.monotonic() - began:.0f} s after the plug was given back")
+    wait_until_told(home, [False, True])
+    assert {"vmlinuz", "release.json"} <= box.card.names(OTHER_SYSTEM)
+
+
+def wait_until_told(home: Home, wanted: list[bool]) -> None:
+    """What reached the plug by radio, said twice or once, and its relay as the last one said."""
+    end = time.monotonic() + PATIENCE_S
+    stick = home.house.stick
+    while True:
+        told = [on for on, _ in groupby(home.house.do(lambda: stick.switched(PLUG)))]
+        if told == wanted and home.house.do(lambda: stick.is_on(PLUG)) is wanted[-1]:
+            return
+        assert time.monotonic() < end, f"the plug was told {told}, not {wanted}"
+        time.sleep(0.5)
 
 
 def test_no_secret_is_on_the_card_in_the_open(home: Home, tmp_path: Path) -> None:

@@ -103,6 +103,11 @@ def test_the_agent_may_ask_whether_the_clock_is_right() -> None:
     assert allowed > agent.index("SystemCallFilter=~@privileged"), "later lines win"
 
 
+def test_an_update_that_waits_over_a_start_waits_for_the_agents_sign() -> None:
+    """Whether a device is away is known once the agent is up, not before."""
+    assert "After=edge-agent.service" in (UNITS / "edge-update.service").read_text()
+
+
 def test_every_unit_is_switched_on_by_name_or_started_by_another() -> None:
     preset = (UNITS / "lib" / "90-edge.preset").read_text().split()
     every_text = "".join(p.read_text() for p in UNITS.rglob("*") if p.is_file())
