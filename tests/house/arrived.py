@@ -91,6 +91,28 @@ def smappee_is_off(of: dict[Sensor, dict[datetime, float]]) -> dict[tuple[Sensor
     return {place: by for place, by in off_by.items() if abs(by) > 1e-9}
 
 
+def limit(url: str, account: Account, device: str, limit_kw: float) -> None:
+    """Somebody posts a limit for the device of that key: from now, for three minutes."""
+    with _logged_in(url, account) as session:
+        assets = session.get(f"{url}/api/v3_0/assets?fields=id|external_id", timeout=30).json()
+        (mine,) = [a["id"] for a in assets if str(a["external_id"]).endswith(f":{device}")]
+        sensors = session.get(f"{url}/api/v3_0/sensors", timeout=30).json()
+        (ident,) = [
+            sensor["id"]
+            for sensor in sensors
+            if (sensor["generic_asset_id"], sensor["name"]) == (mine, "power-limit")
+        ]
+        start = datetime.now(UTC).replace(second=0, microsecond=0)
+        body = {
+            "values": [limit_kw],
+            "start": start.isoformat(),
+            "duration": "PT3M",
+            "unit": "kW",
+        }
+        data = f"{url}/api/v3_0/sensors/{ident}/data"
+        session.post(data, json=body, timeout=30).raise_for_status()
+
+
 def on_the_grid(moment: datetime) -> datetime:
     """The start of the slot it lies in; FlexMeasures' grid is the question's."""
     return moment - (moment - datetime.min.replace(tzinfo=UTC)) % SLOT

@@ -1,9 +1,11 @@
 """From a new box to the first accepted reading, on a phone, before the whole house."""
 
 import time
+from urllib.parse import unquote
 
 from playwright.sync_api import BrowserContext, expect
 
+from tests.house import arrived
 from tests.house.flexmeasures import FlexMeasuresServer
 from tests.house.stick import PLUGS
 from tests.page.browser import watched
@@ -12,6 +14,7 @@ from tests.page.whole_house import WholeHouse
 
 NEW_PLUG = 20
 ACCEPTED_WITHIN_MS = 90_000
+SEEN_WITHIN_MS = 60_000  # limits are asked for every half a minute
 
 
 def test_from_a_new_box_to_the_first_accepted_reading(
@@ -146,6 +149,32 @@ def test_a_hand_switches_off_and_gives_back(house: WholeHouse, context: BrowserC
     expect(page.locator(".said")).to_contain_text("Given back")
     expect(page.locator(".control.away")).to_have_count(0, timeout=15_000)
     plugs_become(house, [True, True, True])
+
+
+def test_a_hand_switches_on_again_what_a_limit_switched_off(
+    house: WholeHouse, server: FlexMeasuresServer, context: BrowserContext
+) -> None:
+    page = context.new_page()
+    page.goto(f"{house.url}/control")
+    page.get_by_role("link", name="Plan, history and rules").first.click()
+    page.locator("#rules summary").click()
+    page.fill("#rest", "0")
+    page.get_by_role("button", name="Save").click()
+    expect(page.locator(".said")).to_be_visible()
+    key = unquote(page.url.partition("/control/device/")[2].partition("?")[0])
+    arrived.limit(server.url, owner_of(house, server), key, 0.0)
+    page.goto(f"{house.url}/control")
+    off = page.locator(".control.away")
+    expect(off).to_contain_text("A limit: it is to be off", timeout=SEEN_WITHIN_MS)
+    plugs_become(house, [True, True, False])
+    off.get_by_role("button", name="on for 5 minutes").click()
+    expect(page.locator(".said")).to_contain_text("neither limit nor schedule")
+    plugs_become(house, [True, True, True])
+    expect(page.get_by_role("button", name="Give it back now")).to_be_visible()
+    page.goto(f"{house.url}/events")
+    for origin in ("limit", "by hand"):  # in this test, and in the one before
+        switched = page.locator("main li", has_text="Something was switched")
+        expect(switched.filter(has_text=f"· {origin}")).to_have_count(1)
 
 
 def test_a_device_is_removed_with_its_button(house: WholeHouse, context: BrowserContext) -> None:
