@@ -200,7 +200,15 @@ class House:
         self.wifi = wifi()
         self.control = ControlView(
             devices=[
-                controlled(PLUG, "Boiler", is_away=True, is_on=False, origin="limit", why="asked"),
+                controlled(
+                    PLUG,
+                    "Boiler",
+                    is_away=True,
+                    is_on=False,
+                    power_w=0.0,
+                    origin="limit",
+                    why="asked",
+                ),
                 controlled(
                     "zwave/7e570001-5",
                     "Heat pump",
