@@ -2,6 +2,7 @@
 
     EdgeError
       Unreachable   the other side is away: keep what we have, pause, try again
+        NotStarted  it is a service of this box: asking again soon costs next to nothing
       Refused       a person must act: not paired, wrong password, no rights
       Malformed     the other side said something we cannot read
       ConfigFault   the box was told something impossible; names every fault at once
@@ -17,6 +18,10 @@ class EdgeError(Exception):
 
 class Unreachable(EdgeError):
     """The other side is away or silent."""
+
+
+class NotStarted(Unreachable):
+    """A service of this box is not there, or not yet: systemd starts it once it can."""
 
 
 class Refused(EdgeError):

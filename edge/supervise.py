@@ -12,11 +12,12 @@ from collections.abc import Awaitable, Callable, Coroutine
 from datetime import timedelta
 
 from edge.clock import MILLISECOND, Clock
-from edge.errors import EdgeError, Malformed, Refused, StoreBroken, first_error
+from edge.errors import EdgeError, Malformed, NotStarted, Refused, StoreBroken, first_error
 
 log = logging.getLogger(__name__)
 
 FIRST_PAUSE = timedelta(seconds=1)
+NOT_STARTED_PAUSE = timedelta(seconds=2)  # a driver that starts is noticed at once
 PAUSE_MAX = timedelta(minutes=5)
 NEEDS_A_PERSON = "needs a person: "
 REFUSED_PAUSE = timedelta(minutes=5)  # a person must act; asking more often only fills logs
@@ -54,6 +55,8 @@ async def keep_running(
             state, wanted = f"{NEEDS_A_PERSON}{problem}", REFUSED_PAUSE
         except EdgeError as problem:
             state, wanted = f"waiting: {problem}", pause
+            if isinstance(problem, NotStarted):
+                wanted = min(pause, NOT_STARTED_PAUSE)
             if isinstance(problem, Malformed):
                 unreadable(name, problem.sample)
         except Exception:  # a bug in one part must not silence the meters of another

@@ -3,19 +3,17 @@
 Makes what is unique to this box once (the key that seals secrets, the driver's network keys),
 writes the agent's settings of this boot, and carries out the files a person left on the first
 partition. Secrets found there are taken out of the file. A fault in one never stops a start.
+Everything waits for it, so it imports little.
 """
 
 import json
-import logging
 import os
-import secrets
 import socket
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from edge.appliance import NAME, card, result, seal
 from edge.errors import ConfigFault
@@ -24,8 +22,6 @@ from edge.files import write_atomically
 if TYPE_CHECKING:
     from edge.appliance.preseed import Preseed
 
-log = logging.getLogger(__name__)
-
 AGENT = 701  # user and group numbers of systemd/lib/sysusers.conf
 _PRESEED_FILE = "edge.toml"
 _IMAGER_FILE = "firstrun.sh"
@@ -33,8 +29,7 @@ _RESET_PASSWORD = "edge-reset-password"  # noqa: S105  (the name of a file)
 _NETWORK = "preset.nmconnection"
 
 
-@dataclass(frozen=True, slots=True)
-class Places:
+class Places(NamedTuple):
     """Where things lie on the box."""
 
     data: Path = Path("/data")
@@ -51,7 +46,6 @@ class Places:
 
 
 def main() -> int:
-    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(message)s")
     places = Places()
     make_keys(places, seal.with_systemd)
     try:
@@ -61,7 +55,7 @@ def main() -> int:
             with card.mounted(card.FIRST, writable=True) as first:
                 follow_wishes(first, places)
     except (OSError, subprocess.SubprocessError) as problem:
-        log.warning("the first partition cannot be used: %s", problem)
+        _say(f"the first partition cannot be used: {problem}")
     result.note_return(on_trial=card.TRIAL.exists())
     write_settings(places)
     socket.sethostname(_name(places))
@@ -72,7 +66,7 @@ def make_keys(places: Places, seal_as: Callable[[str, bytes, Path], None]) -> No
     """The keys of this box, made once: sealed, so that a copy of the card's files tells nothing."""
     places.keys.mkdir(mode=0o700, parents=True, exist_ok=True)
     if not (places.keys / "edge-key").exists():
-        seal_as("edge-key", secrets.token_bytes(32), places.keys / "edge-key")
+        seal_as("edge-key", os.urandom(32), places.keys / "edge-key")
     if not (places.keys / "driver.json").exists():
         settings = json.dumps(driver_settings()).encode()
         seal_as("driver.json", settings, places.keys / "driver.json")
@@ -82,7 +76,7 @@ def driver_settings() -> dict[str, Any]:
     """The Z-stick driver's settings with fresh network keys."""
 
     def fresh(*names: str) -> dict[str, str]:
-        return {name: secrets.token_hex(16) for name in names}
+        return {name: os.urandom(16).hex() for name in names}
 
     return {
         "logConfig": {"enabled": False},
@@ -121,7 +115,7 @@ def follow_wishes(first: Path, places: Places) -> None:
         except ConfigFault as problem:
             # The person looks at the card again: what was wrong stands beside the file.
             write_atomically(first / "edge.toml.wrong.txt", f"{problem}\n".encode())
-            log.warning("edge.toml: %s", problem)
+            _say(f"edge.toml: {problem}")
         _replace(settings, first / "edge.toml.applied", without_secrets(text))
     if imager.is_file():
         _apply(from_imager(imager.read_text(encoding="utf-8", errors="replace")), places)
@@ -144,6 +138,10 @@ def _apply(wanted: "Preseed", places: Places) -> None:
     if for_agent:
         write_atomically(places.state / "preseed.json", json.dumps(for_agent).encode())
         _give_to_agent(places.state / "preseed.json")
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr)  # for the journal
 
 
 def write_settings(places: Places) -> None:

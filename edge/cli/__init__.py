@@ -1,6 +1,6 @@
 """The commands of the box: edge agent | setup-page | status | check | pair | curtail | give-back.
 
-Imports lazily: `edge status` must not load what the agent needs, and the agent does without the
+Imports lazily: `edge status` must not load what the agent needs, and agent and page do without the
 parser of command lines. Errors are one line on standard error that says what to do, and exit code 1
 (2 for a wrong command line).
 """
@@ -14,8 +14,13 @@ from edge.errors import ConfigFault, EdgeError
 DEFAULT_CONFIG = Path("/etc/edge/agent.toml")
 
 # Read while libraries are imported: zoneinfo asks sysconfig for its folders, frozenlist brings
-# libstdc++ for a list of five entries. 1.2 MB of a process that never ends.
-LIGHTER = {"PYTHONTZPATH": "/usr/share/zoneinfo", "FROZENLIST_NO_EXTENSIONS": "1"}
+# libstdc++ for a list of five entries: 1.2 MB of a process that never ends. Pydantic looks for
+# plugins in every package that is installed.
+LIGHTER = {
+    "PYTHONTZPATH": "/usr/share/zoneinfo",
+    "FROZENLIST_NO_EXTENSIONS": "1",
+    "PYDANTIC_DISABLE_PLUGINS": "__all__",
+}
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -33,11 +38,13 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _run(arguments: list[str]) -> int:
-    match arguments:  # as it is started by systemd
+    match arguments:  # as systemd starts them
         case ["agent"]:
             return run_agent(None)
         case ["--config", path, "agent"]:
             return run_agent(Path(path))
+        case ["setup-page", "--socket", path]:
+            return run_setup_page(Path(path))
     from edge.cli.commands import run
 
     return run(arguments)
@@ -55,6 +62,21 @@ def run_agent(config: Path | None) -> int:
     from edge.config import load
 
     return agent_main(load(config_path(config)))
+
+
+def run_setup_page(
+    socket: Path,
+    port: int | None = None,
+    tls_port: int | None = None,
+    host: str = "127.0.0.1",
+    idle_s: float | None = None,
+) -> int:
+    """Serve the page for the agent behind `socket`; the rest as serving.run() wants it."""
+    os.environ.update(LIGHTER)
+    from edge.setup_page.serving import run
+
+    run(socket, port, tls_port, host, idle_s)
+    return 0
 
 
 def config_path(chosen: Path | None) -> Path | None:

@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from edge import __version__
-from edge.cli import DEFAULT_CONFIG, config_path, run_agent
+from edge.cli import DEFAULT_CONFIG, config_path, run_agent, run_setup_page
 
 
 def run(arguments: list[str]) -> int:
@@ -60,15 +60,12 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _setup_page(chosen: argparse.Namespace) -> int:
-    from edge.setup_page.serving import run
-
     socket = chosen.socket
     if socket is None:
         from edge.config import load
 
         socket = load(config_path(chosen.config)).page_socket
-    run(socket, chosen.port, chosen.tls_port, chosen.host, chosen.idle_s)
-    return 0
+    return run_setup_page(socket, chosen.port, chosen.tls_port, chosen.host, chosen.idle_s)
 
 
 def _check(chosen: argparse.Namespace) -> int:

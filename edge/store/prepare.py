@@ -5,6 +5,7 @@ here is passed over: the agent finds it again when it opens the files, and deals
 """
 
 import contextlib
+import os
 import sqlite3
 import subprocess
 import sys
@@ -33,8 +34,11 @@ def prepare(folder: Path) -> None:
     """Bring the files in folder up to date; costs nothing where they are."""
     if not is_prepared(folder):
         command = [sys.executable, "-m", "edge.store.prepare", str(folder)]
+        # As this process runs: the image has bytecode of one kind only, and compiling takes longer
+        # than all the rest of a start.
+        alike = os.environ | {"PYTHONOPTIMIZE": str(sys.flags.optimize)}
         with contextlib.suppress(OSError, subprocess.TimeoutExpired):
-            subprocess.run(command, timeout=WITHIN_S, check=False)  # noqa: S603 # our own module
+            subprocess.run(command, timeout=WITHIN_S, check=False, env=alike)  # noqa: S603 # ours
 
 
 def is_prepared(folder: Path) -> bool:

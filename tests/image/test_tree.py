@@ -36,6 +36,7 @@ SWITCHED_ON = {
         "edge-journal-last.service",
         "edge-lamp.path",
         "edge-reset.path",
+        "edge-setup.service",
         "edge-stick.path",
         "edge-update.path",
     },

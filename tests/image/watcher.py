@@ -35,7 +35,7 @@ while True:
 def begin(box: Machine) -> None:
     """Once after each start; returns when there is a first answer."""
     box.run(f"cat >/run/watcher.py <<'P'\n{_PROGRAM}\nP")
-    box.run("systemd-run -q --unit=watcher python3 -S /run/watcher.py")
+    box.run("systemd-run -q --unit=watcher python3 -OO -S /run/watcher.py")
     box.wait_until(f"test -s {_FILE}")
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from edge.errors import Malformed, Refused, StoreBroken, Unreachable
+from edge.errors import Malformed, NotStarted, Refused, StoreBroken, Unreachable
 from edge.health import Health
 from edge.supervise import (
     FIRST_PAUSE,
@@ -51,6 +51,18 @@ async def test_part_that_cannot_reach_the_other_side_tries_again_ever_more_slowl
         assert "waiting: no route" in states
         await clock.advance(timedelta(hours=1))
         assert starts[-1] - starts[-2] == PAUSE_MAX // timedelta(milliseconds=1)
+
+
+async def test_service_of_this_box_that_has_not_started_is_asked_for_soon_again() -> None:
+    clock, starts = FakeClock(), []
+
+    async def job() -> None:
+        starts.append(clock.boottime_ms())
+        raise NotStarted("no driver")
+
+    async with kept_running(job, clock):
+        await clock.advance(timedelta(seconds=9))
+        assert starts == [0, 1000, 3000, 5000, 7000, 9000]
 
 
 async def test_refusal_waits_for_a_person_and_does_not_hammer() -> None:

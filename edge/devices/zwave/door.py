@@ -23,7 +23,7 @@ from zwave_js_server.exceptions import (
 from zwave_js_server.model.driver import Driver
 
 from edge.devices.zwave.slim import is_passed_over, slim
-from edge.errors import EdgeError, Malformed, Refused, Unreachable
+from edge.errors import EdgeError, Malformed, NotStarted, Refused, Unreachable
 
 CONNECT_WITHIN_S = 10.0
 SNAPSHOT_WITHIN_S = 60.0  # a driver that interviews hundreds of nodes answers late
@@ -130,7 +130,7 @@ async def connect(client: DriverClient) -> None:
     except InvalidServerVersion as problem:
         raise Refused(_schema_mismatch(client)) from problem
     except (CannotConnect, OSError) as problem:
-        raise Unreachable(
+        raise NotStarted(
             "the Z-Wave driver is not running; it starts once a Z-Wave stick is plugged in"
         ) from problem
     except (BaseZwaveJSServerError, KeyError, TypeError, ValueError) as problem:

@@ -1,14 +1,17 @@
 """Tables are there before the agent opens its files; what is wrong is left for it to find."""
 
 import sqlite3
+import sys
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 
+import pytest
+
 from edge.store.buffer import PAGE_BYTES, Buffer
 from edge.store.commands import CommandTable
 from edge.store.outbox import Outbox
-from edge.store.prepare import is_prepared, main
+from edge.store.prepare import is_prepared, main, prepare
 from edge.store.settings import Settings, open_state
 from tests.house.fake_clock import FakeClock
 
@@ -16,6 +19,18 @@ from tests.house.fake_clock import FakeClock
 def names(path: Path) -> set[str]:
     with closing(sqlite3.connect(path)) as db:
         return {name for (name,) in db.execute("SELECT name FROM sqlite_master")}
+
+
+def test_the_process_that_adds_tables_reads_the_bytecode_this_one_reads(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = folder / "asked"
+    python = folder / "python"
+    python.write_text(f'#!/bin/sh\necho "$PYTHONOPTIMIZE $*" >{asked}\n')
+    python.chmod(0o700)
+    monkeypatch.setattr(sys, "executable", str(python))
+    prepare(folder)
+    assert asked.read_text() == f"{sys.flags.optimize} -m edge.store.prepare {folder}\n"
 
 
 async def test_nothing_is_left_to_add_for_the_agent(folder: Path) -> None:
