@@ -34,6 +34,10 @@ BOOT_PATIENCE_S = 1800.0  # an emulated board is some twenty times slower than a
 # it knows, and a start computes a third more.
 PATIENT_KERNEL = "systemd.default_device_timeout_sec=600 systemd.watchdog_sec=180 nokaslr"
 SHELL_PATIENCE_S = 120.0
+ANSWER_PATIENCE_S = 60.0
+UPLOAD_PATIENCE_S = 1800.0
+# Who calls before the guest has its network is called back ever later: 3, 6, 12, 24 s.
+FIRST_PATIENCE_S = 3.0
 _POLL_S = 0.2
 _CHUNK_BYTES = 4 * 1024 * 1024
 
@@ -412,9 +416,11 @@ class Machine:
 
     # --- what is seen from outside ----------------------------------------------------------------
 
-    def get(self, path: str = "/", host: str = "") -> tuple[int, str]:
+    def get(
+        self, path: str = "/", host: str = "", patience_s: float = ANSWER_PATIENCE_S
+    ) -> tuple[int, str]:
         """Status and body of a page, as a browser on the LAN would fetch it."""
-        return self._fetch(path, None, host)
+        return self._fetch(path, None, host, patience_s=patience_s)
 
     def post(self, path: str, **fields: str) -> tuple[int, str]:
         """Send a form of the page: status, and where the browser is sent next or the body. Who
@@ -432,6 +438,7 @@ class Machine:
         body: bytes | BinaryIO | None,
         host: str = "",
         length: int | None = None,
+        patience_s: float = ANSWER_PATIENCE_S,
     ) -> tuple[int, str]:
         host = host or f"{self.name}.local"
         headers = {"Host": host, "Accept": "text/html", "Cookie": self._cookie}
@@ -440,7 +447,7 @@ class Machine:
         if length is not None:
             headers |= {"Content-Length": str(length), "Content-Type": "application/octet-stream"}
         url = f"http://127.0.0.1:{self.http_port}{path}"
-        patience_s = 60 if length is None else 1800
+        patience_s = patience_s if length is None else UPLOAD_PATIENCE_S
         opener = urllib.request.build_opener(_NoRedirect())
         try:
             asked = urllib.request.Request(url, body, headers)
@@ -451,17 +458,19 @@ class Machine:
             if "Set-Cookie" in other.headers:
                 self._cookie = other.headers["Set-Cookie"].partition(";")[0]
             if other.code == 303 and body is None:
-                return self._fetch(to, None, host)
+                return self._fetch(to, None, host, patience_s=patience_s)
             return other.code, to or other.read().decode(errors="replace")
 
     def wait_for_page(self, patience_s: float = BOOT_PATIENCE_S) -> float:
         """Seconds from power to the first good answer of the page."""
         last = "nothing"
         end = time.monotonic() + patience_s
-        while time.monotonic() < end:
+        for tried in itertools.count():
+            if time.monotonic() > end:
+                break
             self._still_on()
             with contextlib.suppress(OSError):
-                status, body = self.get()
+                status, body = self.get(patience_s=FIRST_PATIENCE_S + tried)
                 if status == 200:
                     return time.monotonic() - self.started_s
                 last = f"{status} {body[:200]}"
