@@ -14,13 +14,8 @@ from edge.errors import ConfigFault, EdgeError
 DEFAULT_CONFIG = Path("/etc/edge/agent.toml")
 
 # Read while libraries are imported: zoneinfo asks sysconfig for its folders, frozenlist brings
-# libstdc++ for a list of five entries: 1.2 MB of a process that never ends. Pydantic looks for
-# plugins in every package that is installed.
-LIGHTER = {
-    "PYTHONTZPATH": "/usr/share/zoneinfo",
-    "FROZENLIST_NO_EXTENSIONS": "1",
-    "PYDANTIC_DISABLE_PLUGINS": "__all__",
-}
+# libstdc++ for a list of five entries. 1.2 MB of a process that never ends.
+LIGHTER = {"PYTHONTZPATH": "/usr/share/zoneinfo", "FROZENLIST_NO_EXTENSIONS": "1"}
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -72,7 +67,10 @@ def run_setup_page(
     idle_s: float | None = None,
 ) -> int:
     """Serve the page for the agent behind `socket`; the rest as serving.run() wants it."""
-    os.environ.update(LIGHTER)
+    from edge.light import import_fastapi, import_pydantic
+
+    import_pydantic()
+    import_fastapi()
     from edge.setup_page.serving import run
 
     run(socket, port, tls_port, host, idle_s)

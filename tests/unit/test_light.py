@@ -93,3 +93,17 @@ def test_pydantic_made_lighter_checks_and_explains_as_before() -> None:
     )
     assert "greater than 0" in usual
     assert lighter == usual
+
+
+def test_fastapi_made_lighter_leaves_only_its_own_document_unbuilt() -> None:
+    told = (
+        "from edge.light import import_fastapi; import_fastapi()\n"
+        "from fastapi.openapi.models import OpenAPI\n"
+        "from pydantic import BaseModel\n"
+        "class Ours(BaseModel): pass\n"
+        "print(OpenAPI.__pydantic_complete__, Ours.__pydantic_complete__)\n"
+        "from fastapi import FastAPI\n"
+        "print(FastAPI(title='whole when asked for').openapi()['info']['title'])"
+    )
+    said = subprocess.run([sys.executable, "-c", told], capture_output=True, text=True, check=True)
+    assert said.stdout.splitlines() == ["False True", "whole when asked for"]
