@@ -32,6 +32,7 @@ SWITCHED_ON = {
         "edge-agent.service",
         "edge-clock.path",
         "edge-confirm.service",
+        "edge-grow-data.service",
         "edge-identity.service",
         "edge-journal-last.service",
         "edge-lamp.path",
