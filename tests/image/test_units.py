@@ -135,3 +135,9 @@ def test_the_driver_is_started_as_in_the_simulated_house() -> None:
         3000,
     )
     assert started.group(1).split() == expected
+
+
+@pytest.mark.parametrize("service", SERVICES, ids=lambda path: path.name)
+def test_serial_ports_plugged_in_later_are_allowed_too(service: Path) -> None:
+    """By name systemd finds those only whose kernel module is loaded when the service starts."""
+    assert not {"char-ttyUSB", "char-ttyACM"} & set(service.read_text().replace("=", " ").split())
