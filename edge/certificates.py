@@ -6,11 +6,22 @@ house never has a use for.
 
 import os
 import ssl
+import threading
 from functools import cache
+
+_NONE_AT_HAND = threading.Lock()  # held while there is none, so that nobody reads them then
 
 
 def import_aiohttp() -> None:
-    """Import it without a certificate at hand. Only who says `ssl=trust_for(url)` gets through."""
+    """To be called before anything imports it, and costs nothing again.
+
+    No certificate is at hand meanwhile: only who says `ssl=trust_for(url)` gets through.
+    """
+    with _NONE_AT_HAND:
+        _import_aiohttp()
+
+
+def _import_aiohttp() -> None:
     names = ssl.get_default_verify_paths()
     kept = {
         name: os.environ.get(name) for name in (names.openssl_cafile_env, names.openssl_capath_env)
@@ -32,4 +43,5 @@ def trust_for(url: str) -> ssl.SSLContext | bool:
 
 @cache
 def _system() -> ssl.SSLContext:
-    return ssl.create_default_context()
+    with _NONE_AT_HAND:
+        return ssl.create_default_context()

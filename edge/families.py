@@ -5,6 +5,7 @@ those change. A family nobody set up costs nothing: its module is never imported
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping
 from datetime import datetime
+from functools import partial
 from typing import Any, cast
 
 from edge.clock import Clock
@@ -13,6 +14,7 @@ from edge.devices import FAMILIES, load
 from edge.documents import Documents
 from edge.family import Family, HasHistory
 from edge.health import Health
+from edge.later import later
 from edge.model import Device, Intake, Switch
 from edge.supervise import keep_running, until
 
@@ -123,12 +125,14 @@ class Families:
             return
         built = self._built.get(name)
         if built is None or built[0] != configuration:
-            family = load(name).create(
+            create = partial(
+                load(name).create,
                 configuration,
                 self._credentials.get,
                 self._intake,
                 self._clock,
                 self._settings,
             )
+            family = await later(create)
             self._built[name] = (configuration, family)
         await until(changed, self._built[name][1].run())

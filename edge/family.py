@@ -100,7 +100,9 @@ class FamilyModule(Protocol):
 
     @property
     def create(self) -> "Create":
-        """Build the family; touches nothing outside. Raises ConfigFault naming every fault."""
+        """Build the family; touches nothing outside. Raises ConfigFault naming every fault.
+
+        Called in a thread: what the family needs is imported here, however long that takes."""
 
 
 class Check(Protocol):

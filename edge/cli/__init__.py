@@ -48,10 +48,8 @@ def _run(arguments: list[str]) -> int:
 def run_agent(config: Path | None) -> int:
     """Be the resident process until told to stop; `config` as config_path() wants it."""
     os.environ.update(LIGHTER)
-    from edge.certificates import import_aiohttp
     from edge.light import import_pydantic
 
-    import_aiohttp()  # before anything else does
     import_pydantic()
     from edge.agent import main as agent_main
     from edge.config import load

@@ -2,16 +2,13 @@
 
 The address is typed by a person, and the box stands inside the house: without these rules it could
 be made to knock on the router, on itself or on a neighbour's NAS. They are applied to the address
-as typed and again to every address its name resolves to, at each connection. Pure but for Doorman.
+as typed and again to every address its name resolves to, at each connection (doorman.py).
 """
 
 import socket
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 from urllib.parse import urlsplit
-
-from aiohttp.abc import AbstractResolver, ResolveResult
-from aiohttp.resolver import ThreadedResolver
 
 from edge.errors import Refused
 
@@ -84,7 +81,7 @@ def parse_address(typed: str, reach: Reach) -> Address:
         raise AddressRefused(f"port {port} is none that FlexMeasures is served on", "refused")
     literal = as_ip(host)
     if literal is not None and (reason := why_not(literal, reach)):
-        raise AddressRefused(f"{host} {reason}", _kind(reason))
+        raise AddressRefused(f"{host} {reason}", kind_of(reason))
     if literal is not None and not literal.is_loopback and is_own(literal):
         raise AddressRefused(f"{host} is the box itself", "refused")  # no resolver will look
     if literal is None and host.rstrip(".").endswith("localhost") and not reach.loopback:
@@ -112,7 +109,7 @@ def why_not(address: IPAddress, reach: Reach) -> str | None:
     return _PRIVATE
 
 
-def _kind(reason: str) -> str:
+def kind_of(reason: str) -> str:
     return "private" if reason == _PRIVATE else "refused"
 
 
@@ -148,35 +145,3 @@ def is_own(address: IPAddress) -> bool:
         except OSError:
             return False
     return True
-
-
-class Doorman(AbstractResolver):
-    """Resolves names for aiohttp and lets only permitted addresses through: what was checked is
-    what is connected to, so a name cannot change its mind in between."""
-
-    def __init__(self, reach: Reach, resolver: AbstractResolver | None = None) -> None:
-        self._reach = reach
-        self._resolver = resolver or ThreadedResolver()
-
-    async def resolve(
-        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
-    ) -> list[ResolveResult]:
-        """Raises OSError where there is no such host, AddressRefused where none is permitted."""
-        found = await self._resolver.resolve(host, port, family)
-        permitted, reasons = [], []
-        for result in found:
-            address = ip_address(result["host"].partition("%")[0])
-            reason = why_not(address, self._reach)
-            if reason is None and not address.is_loopback and is_own(address):
-                reason = "is the box itself"
-            if reason is None:
-                permitted.append(result)
-            else:
-                reasons.append(reason)
-        if not permitted:
-            reason = reasons[0] if reasons else "has no address"
-            raise AddressRefused(f"{host} {reason}", _kind(reason))
-        return permitted
-
-    async def close(self) -> None:
-        await self._resolver.close()

@@ -1,27 +1,25 @@
-"""One HTTP exchange with FlexMeasures: time-outs, size limits, certificates, no redirects.
+"""One HTTP exchange with FlexMeasures, and what can go wrong with it.
 
-Knows no URL and no token of its own. Everything that can go wrong comes out as one of the errors
-below, with the sentence a person reads; bodies of answers never do, but for FlexMeasures' message.
+Whatever speaks HTTP (wire.py) is imported with the first exchange: it is a third of what the agent
+would read in before it is ready. Everything that goes wrong comes out as one of the errors below,
+with the sentence a person reads; bodies of answers never do, but for FlexMeasures' message.
 """
 
-import json
-import os
 from collections.abc import Mapping
 from datetime import timedelta
+from typing import TYPE_CHECKING
 
-import aiohttp
-
-from edge import __version__
-from edge.certificates import trust_for
+from edge.certificates import import_aiohttp
 from edge.errors import Refused, Unreachable
-from edge.uplink.address import Address, Doorman
-from edge.uplink.remote import NotFlexMeasures
+from edge.later import later
+from edge.uplink.address import Address
 from edge.uplink.verdict import Answer
+
+if TYPE_CHECKING:
+    from edge.uplink.wire import Wire
 
 CONNECT_WITHIN = timedelta(seconds=15)
 ANSWER_WITHIN = timedelta(seconds=60)  # a re-post of 200 values took a loaded server 8 s
-ANSWER_BYTES_MAX = 8 * 1024 * 1024  # an account of 1000 sensors lists in a tenth of it
-_CHUNK_BYTES = 64 * 1024
 
 
 class Away(Unreachable):
@@ -54,7 +52,7 @@ class BadCertificate(Refused):
 
 
 class Connection:
-    """A session with one server. Made inside a running loop; close() it."""
+    """A session with one server, opened when something is first asked; close() it."""
 
     def __init__(
         self,
@@ -64,22 +62,15 @@ class Connection:
         answer_within: timedelta = ANSWER_WITHIN,
     ) -> None:
         self.address = address
-        self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(
-                resolver=Doorman(address.reach),
-                limit=4,
-                use_dns_cache=False,
-                ssl=trust_for(address.base),
-            ),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            timeout=aiohttp.ClientTimeout(
-                total=answer_within.total_seconds(), sock_connect=connect_within.total_seconds()
-            ),
-            headers={"Accept": "application/json", "User-Agent": f"edge/{__version__}"},
-        )
+        self._connect_within = connect_within
+        self._answer_within = answer_within
+        self._wire: Wire | None = None
+        self._closed = False
 
     async def close(self) -> None:
-        await self._session.close()
+        self._closed = True
+        if self._wire is not None:
+            await self._wire.close()
 
     async def exchange(
         self,
@@ -95,63 +86,16 @@ class Connection:
         Raises Away, NoSuchHost, BadCertificate, AddressRefused, NotFlexMeasures (a redirect or an
         endless answer).
         """
-        url = self.address.base + path
-        host = self.address.host
-        headers = {"Authorization": token} if token else None
-        try:
-            async with self._session.request(
-                method, url, params=query, json=body, headers=headers, allow_redirects=False
-            ) as response:
-                if 300 <= response.status < 400:
-                    raise NotFlexMeasures(_redirected(host, response.headers.get("Location", "")))
-                return _answer(response, await _read(response))
-        except aiohttp.ClientConnectorDNSError as problem:
-            raise NoSuchHost(f"no such host: {host}") from problem
-        except (aiohttp.ClientConnectorCertificateError, aiohttp.ClientSSLError) as problem:
-            raise BadCertificate(
-                f"{host} has no valid certificate: {_certificate_trouble(problem)}"
-            ) from problem
-        except aiohttp.ClientConnectorError as problem:
-            number = problem.os_error.errno
-            said = os.strerror(number).lower() if number else "no connection"
-            raise Away(f"{host} does not answer: {said}") from problem
-        except aiohttp.ConnectionTimeoutError as problem:
-            raise Away(f"{host} does not answer") from problem
-        except TimeoutError as problem:
-            raise Away(f"{host} took too long to answer", may_have_arrived=True) from problem
-        except (aiohttp.ClientConnectionError, aiohttp.ClientPayloadError) as problem:
-            raise Away(f"{host} cut the connection", may_have_arrived=True) from problem
-        except (aiohttp.InvalidURL, aiohttp.ClientResponseError, ValueError) as problem:
-            raise NotFlexMeasures(f"{host} does not speak HTTP as FlexMeasures does") from problem
+        if self._wire is None:
+            wire = await later(_import_wire)
+            if self._closed:
+                raise Away(f"{self.address.host} cut the connection")
+            self._wire = self._wire or wire(self.address, self._connect_within, self._answer_within)
+        return await self._wire.exchange(method, path, query=query, body=body, token=token)
 
 
-async def _read(response: aiohttp.ClientResponse) -> bytes:
-    whole = bytearray()
-    async for chunk in response.content.iter_chunked(_CHUNK_BYTES):
-        whole += chunk
-        if len(whole) > ANSWER_BYTES_MAX:
-            response.close()
-            raise NotFlexMeasures("the server's answer has no end", whole[:200].decode("latin-1"))
-    return bytes(whole)
+def _import_wire() -> "type[Wire]":
+    import_aiohttp()
+    from edge.uplink.wire import Wire
 
-
-def _answer(response: aiohttp.ClientResponse, raw: bytes) -> Answer:
-    content: object = None
-    text = raw.decode("utf-8", "replace")
-    if "json" in response.headers.get("Content-Type", ""):
-        try:
-            content = json.loads(text)
-        except ValueError:
-            content = None
-    return Answer(response.status, content, text[:200], response.headers)
-
-
-def _redirected(host: str, location: str) -> str:
-    where = f" to {location[:100]}" if location else ""
-    return f"{host} sends us elsewhere{where}; enter the address it really has"
-
-
-def _certificate_trouble(problem: aiohttp.ClientError) -> str:
-    inner = problem.__cause__ or problem
-    said = getattr(inner, "verify_message", "") or str(inner)
-    return str(said).strip().lower()[:120] or "unknown reason"
+    return Wire

@@ -8,9 +8,10 @@ from datetime import timedelta
 import pytest
 
 from edge.uplink.address import Address, AddressRefused, Reach, parse_address
-from edge.uplink.connection import ANSWER_BYTES_MAX, Away, Connection
+from edge.uplink.connection import Away, Connection
 from edge.uplink.flexmeasures import FlexMeasures, LogInRefused, NotFlexMeasures, SensorRefused
 from edge.uplink.verdict import JobEnd
+from edge.uplink.wire import ANSWER_BYTES_MAX
 from tests.flow.test_flexmeasures import HOUSE, MIDNIGHT, accepted, make_sensor, offered, stored
 from tests.house.fake_clock import FakeClock
 from tests.house.fault_proxy import (

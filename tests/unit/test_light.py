@@ -15,7 +15,7 @@ FOREIGN = (
 FAMILIES = "smappy requests urllib3 charset_normalizer zwave_js_server edge.devices.smappee.family"
 # What loads with the first need only.
 SELDOM = (
-    "argparse statistics serial multiprocessing xml tarfile zipfile importlib.metadata"
+    "aiohttp argparse statistics serial multiprocessing xml tarfile zipfile importlib.metadata"
     " sqlite3.dump concurrent.futures.process"
 )
 
@@ -25,12 +25,14 @@ from edge.cli import LIGHTER
 os.environ.update(LIGHTER)
 from edge.certificates import import_aiohttp
 from edge.light import import_pydantic
-import_aiohttp()
 import_pydantic()
 import edge.agent
 carried = [name for name in "{TABLES} {FOREIGN} {FAMILIES} {SELDOM}".split() if name in sys.modules]
 from edge.devices import FAMILIES, load
 for name in FAMILIES: load(name).fields
+import_aiohttp()
+import edge.uplink.wire
+carried += [name for name in "{FOREIGN}".split() if name in sys.modules]
 carried += [line.split()[-1] for line in open("/proc/self/maps") if "libstdc++" in line]
 carried += [c for o in gc.get_objects() if isinstance(o, ssl.SSLContext) for c in o.get_ca_certs()]
 asked = [name for name in "smappy requests serial".split() if name in sys.modules]

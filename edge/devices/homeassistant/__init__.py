@@ -1,12 +1,17 @@
 """Home Assistant: any meter and switch it knows, over its WebSocket API."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from edge.certificates import import_aiohttp
 from edge.clock import Clock
 from edge.errors import Refused
 from edge.family import Choice, Family, Field, FieldKind, Found, GetSecret, Notebook
+from edge.later import later
 from edge.model import Intake
+
+if TYPE_CHECKING:
+    from edge.devices.homeassistant.family import HomeAssistant, Settings
 
 __all__ = ["check", "create", "fields"]
 
@@ -32,10 +37,9 @@ async def check(
 
     Meters of the person's energy dashboard are preselected.
     """
-    from edge.devices.homeassistant.discovery import discover
-    from edge.devices.homeassistant.family import HomeAssistant, Settings
-
     if config.get("address") in (None, "", []):
+        from edge.devices.homeassistant.discovery import discover
+
         found = await discover()
         if not found:
             raise Refused("no Home Assistant announces itself in this network: type its address")
@@ -44,7 +48,8 @@ async def check(
             Choice("address", url, f"{name} ({url})", only) for url, name in found.items()
         )
         return Found((), (), choices)
-    return await HomeAssistant.check(Settings.read(fields, config, get_secret))
+    family, settings = await later(_family)
+    return await family.check(settings.read(fields, config, get_secret))
 
 
 def create(
@@ -55,6 +60,12 @@ def create(
     notebook: Notebook,
 ) -> Family:
     """The family as configured; nothing is asked of Home Assistant before run()."""
+    family, settings = _family()
+    return family(settings.read(fields, config, get_secret), intake, clock, notebook)
+
+
+def _family() -> "tuple[type[HomeAssistant], type[Settings]]":
+    import_aiohttp()
     from edge.devices.homeassistant.family import HomeAssistant, Settings
 
-    return HomeAssistant(Settings.read(fields, config, get_secret), intake, clock, notebook)
+    return HomeAssistant, Settings

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from edge.certificates import import_aiohttp
 from edge.clock import Clock
 from edge.errors import ConfigFault
 from edge.family import Family, Field, Found, GetSecret, Notebook
@@ -27,6 +28,7 @@ def create(
     """`config`: server_url, report_presets, signed_power, backup_folder."""
     if not config.get("server_url"):
         raise ConfigFault("zwave: server_url is missing")
+    import_aiohttp()
     from edge.devices.zwave.family import ZWave
 
     return ZWave(

@@ -6,7 +6,8 @@ import aiohttp
 import pytest
 from aiohttp.abc import AbstractResolver, ResolveResult
 
-from edge.uplink.address import AddressRefused, Doorman, Reach, parse_address, why_not
+from edge.uplink.address import AddressRefused, Reach, parse_address, why_not
+from edge.uplink.doorman import Doorman
 
 INTERNET, HOME, HOUSE = Reach(), Reach(private=True), Reach(loopback=True)
 
