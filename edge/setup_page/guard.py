@@ -33,7 +33,7 @@ BODY_BYTES_MAX_AT: Final = {
     "/box/restore": 8 * 1024 * 1024,  # a backup with the stick's memory
     "/updates/bundle": 480 * 1024 * 1024,  # passed on as it arrives
 }
-_READING = frozenset({"GET", "HEAD", "OPTIONS"})
+_READING: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 
 type Hosts = Callable[[str], Awaitable[bool]]
 

@@ -48,9 +48,11 @@ async def serve(
 ) -> None:
     """Answer on `listening`, and by https on `secure`; return when told to `leave`, or when nobody
     asked for `idle_after_s`."""
-    pulse = Pulse(build(agent, _port(secure)))
+    app, screens = build(agent, _port(secure))
+    pulse = Pulse(app)
     server = uvicorn.Server(_config(pulse))
     async with asyncio.TaskGroup() as group:
+        reading_in = group.create_task(screens.read_in())
         if idle_after_s is not None:
             group.create_task(_leave_when_idle(server, pulse, idle_after_s))
         if leave is not None:
@@ -59,6 +61,7 @@ async def serve(
             group.create_task(_serve_secure(agent, pulse, list(secure)))
         await server.serve(sockets=listening)
         pulse.leave.set()
+        reading_in.cancel()
 
 
 def _config(app: ASGIApp, certificate: ssl.SSLContext | None = None) -> uvicorn.Config:

@@ -1,12 +1,10 @@
 """Turns what the agent said into a page in the visitor's language."""
 
-from typing import Annotated
 from urllib.parse import quote
 
 import jinja2
-from fastapi import Depends, Request
-from fastapi.responses import HTMLResponse, RedirectResponse
-from starlette.responses import Response
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from edge.contract.attention import reason_of
 from edge.contract.page import Standing
@@ -99,11 +97,6 @@ async def signed_in(request: Request) -> Caller:
         raise SaysNo(401, "log_in_first")
     request.state.standing = await view_of(request).link.get("/session", Standing, found)
     return found
-
-
-type SignedIn = Annotated[Caller, Depends(signed_in)]
-type Anybody = Annotated[Caller, Depends(caller)]
-type TheView = Annotated[View, Depends(view_of)]
 
 
 def see_other(path: str, said: str = "") -> RedirectResponse:

@@ -13,6 +13,7 @@ from edge.agent_api.access import HASH_COST
 from edge.agent_api.access import Visitor as Asker
 from edge.setup_page.app import build
 from edge.setup_page.guard import BODY_BYTES_MAX
+from edge.setup_page.indoors import furnish
 from tests.page.stand import PASSWORD, Stand
 from tests.page.visitor import Visitor
 
@@ -135,9 +136,12 @@ def test_no_answer_may_be_framed_sniffed_or_run_foreign_script(claimed: Stand) -
 def routes_of_the_page(stand: Stand) -> set[tuple[str, str]]:
     """Every method and path the page's application knows, whether it is documented or not."""
     found: set[tuple[str, str]] = set()
-    waiting = list(build(stand.agent).routes)
+    outside, screens = build(stand.agent)
+    waiting = [*outside.routes, *furnish(outside.state.view).routes]
     while waiting:
         route = waiting.pop()
+        if getattr(route, "app", None) is screens:
+            continue
         inner = getattr(route, "original_router", None)  # how FastAPI holds what is included
         if inner is not None:
             waiting += inner.routes

@@ -106,6 +106,23 @@ def log_in(port: int, password: str) -> int:
     return status
 
 
+def test_form_that_is_the_first_request_finds_its_screen(claimed: Stand) -> None:
+    with started(claimed) as (_, port):
+        assert log_in(port, PASSWORD) == 303
+
+
+def test_agent_that_is_away_is_said_whatever_is_asked_for(stand: Stand) -> None:
+    stand.stop_door()
+    with started(stand) as (_, port):
+        for path in ("/claim", "/log-in", "/box"):
+            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=ANSWERS_WITHIN_S)
+            connection.request("GET", path, headers={"host": "edge.local", "cookie": "edge=some"})
+            answer = connection.getresponse()
+            assert (answer.status, answer.headers["retry-after"]) == (503, "2")
+            assert b"data-reload-s" in answer.read()
+            connection.close()
+
+
 def test_tries_and_sessions_outlive_the_sleep_of_the_page(claimed: Stand) -> None:
     """They are the agent's: a guesser who waits until the page has left gains nothing."""
     owner = Visitor(claimed, "127.0.0.2")

@@ -71,6 +71,17 @@ def test_family_that_is_not_used_brings_no_more_than_what_it_asks() -> None:
     }
 
 
+def test_first_answer_of_the_page_needs_no_fastapi() -> None:
+    asked = (
+        "import sys, edge.setup_page.serving\n"
+        "print(*[name for name in sys.argv[1].split() if name in sys.modules])"
+    )
+    slow = "fastapi opentelemetry pydantic.v1 edge.setup_page.screens edge.contract.setup"
+    command = [sys.executable, "-c", asked, slow]
+    said = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert said.stdout.split() == []
+
+
 def test_pydantic_made_lighter_checks_and_explains_as_before() -> None:
     said_by = (
         "import typing; real = typing.TypedDict\n"

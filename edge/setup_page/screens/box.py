@@ -13,7 +13,8 @@ from edge.contract.care import BackupRequest, ConfirmRequest, RestoreAnswer
 from edge.contract.page import Certificate, ChangePasswordRequest, FirstClaim, SessionAnswer
 from edge.errors import EdgeError
 from edge.setup_page.agent_link import SaysNo
-from edge.setup_page.view import SignedIn, TheView, drop_session, keep_session, see_other
+from edge.setup_page.screens import SignedIn, TheView
+from edge.setup_page.view import drop_session, keep_session, see_other
 
 router = APIRouter()
 

@@ -24,7 +24,8 @@ from edge.contract.control import (
 from edge.contract.setup import HouseholdRequest, HouseholdView
 from edge.errors import Unreachable
 from edge.setup_page.agent_link import SaysNo, part
-from edge.setup_page.view import SignedIn, TheView, see_other
+from edge.setup_page.screens import SignedIn, TheView
+from edge.setup_page.view import see_other
 
 router = APIRouter()
 

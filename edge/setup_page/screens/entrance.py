@@ -1,4 +1,4 @@
-"""Claim, log in, log out, and the choice of language: all that works without a session."""
+"""Claim, log in, log out, and the choice of language: what follows from the doorstep's pages."""
 
 from typing import Annotated
 
@@ -9,15 +9,8 @@ from starlette.responses import Response
 from edge.contract.page import ClaimRequest, LogInRequest, SessionAnswer
 from edge.setup_page.agent_link import SaysNo
 from edge.setup_page.languages import LANGUAGES
-from edge.setup_page.view import (
-    LANGUAGE_COOKIE,
-    Anybody,
-    SignedIn,
-    TheView,
-    drop_session,
-    keep_session,
-    see_other,
-)
+from edge.setup_page.screens import Anybody, SignedIn, TheView
+from edge.setup_page.view import LANGUAGE_COOKIE, drop_session, keep_session, see_other
 
 router = APIRouter()
 
@@ -25,14 +18,6 @@ _YEAR_S = 365 * 24 * 3600
 
 type Password = Annotated[SecretStr, Form(max_length=1000)]
 type Code = Annotated[str, Form(max_length=64)]
-
-
-@router.get("/claim")
-async def show_claim(request: Request, view: TheView) -> Response:
-    """The first screen of a new box."""
-    if (await view.fronts.current()).claimed:
-        return see_other("/")
-    return await view.page(request, "claim.html", problem=None, step=1)
 
 
 @router.post("/claim")
@@ -52,13 +37,6 @@ async def claim(
     response = see_other("/flexmeasures")
     keep_session(response, request, opened.session, opened.seconds)
     return response
-
-
-@router.get("/log-in")
-async def show_log_in(request: Request, view: TheView) -> Response:
-    if not (await view.fronts.current()).claimed:
-        return see_other("/claim")
-    return await view.page(request, "log_in.html", problem=None)
 
 
 @router.post("/log-in")

@@ -8,8 +8,9 @@ from edge.contract.attention import channel_names, lines
 from edge.contract.care import EventsView, EventView, LogLines
 from edge.contract.control import ControlHistory
 from edge.setup_page.agent_link import Caller, SaysNo
+from edge.setup_page.screens import SignedIn, TheView
 from edge.setup_page.screens.box import short_browser
-from edge.setup_page.view import SignedIn, TheView, View
+from edge.setup_page.view import View
 
 router = APIRouter()
 

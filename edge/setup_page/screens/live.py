@@ -10,9 +10,10 @@ from starlette.responses import JSONResponse, Response
 from edge.contract.care import LiveView, Series
 from edge.errors import EdgeError
 from edge.setup_page.agent_link import part
+from edge.setup_page.screens import SignedIn, TheView
 from edge.setup_page.screens.flow import next_step
 from edge.setup_page.screens.network import under_way
-from edge.setup_page.view import SignedIn, TheView, see_other
+from edge.setup_page.view import see_other
 
 router = APIRouter()
 

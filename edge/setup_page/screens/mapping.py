@@ -7,8 +7,9 @@ from starlette.responses import Response
 from edge.contract.setup import MapRequest, MapRow, MapView, TermView
 from edge.errors import Unreachable
 from edge.setup_page.agent_link import SaysNo
+from edge.setup_page.screens import SignedIn, TheView
 from edge.setup_page.screens.flow import step_while_new
-from edge.setup_page.view import SignedIn, TheView, see_other
+from edge.setup_page.view import see_other
 
 router = APIRouter()
 

@@ -23,8 +23,9 @@ from edge.contract.setup import (
 )
 from edge.errors import EdgeError, Unreachable
 from edge.setup_page.agent_link import Caller, SaysNo
+from edge.setup_page.screens import SignedIn, TheView
 from edge.setup_page.screens.flow import step_while_new
-from edge.setup_page.view import SignedIn, TheView, View, see_other
+from edge.setup_page.view import View, see_other
 
 router = APIRouter()
 

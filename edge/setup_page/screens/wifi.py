@@ -9,7 +9,8 @@ from starlette.responses import Response
 from edge.contract.appliance import WifiRequest, WifiView
 from edge.errors import Unreachable
 from edge.setup_page.agent_link import SaysNo
-from edge.setup_page.view import SignedIn, TheView, see_other
+from edge.setup_page.screens import SignedIn, TheView
+from edge.setup_page.view import see_other
 
 router = APIRouter()
 
