@@ -65,9 +65,10 @@ def run_setup_page(
     idle_s: float | None = None,
 ) -> int:
     """Serve the page for the agent behind `socket`; the rest as serving.run() wants it."""
-    from edge.light import import_pydantic
+    from edge.light import import_pydantic, import_uvicorn
 
     import_pydantic()
+    import_uvicorn()
     from edge.setup_page.serving import run
 
     run(socket, port, tls_port, host, idle_s)

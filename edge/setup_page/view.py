@@ -2,7 +2,6 @@
 
 from urllib.parse import quote
 
-import jinja2
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
@@ -13,6 +12,7 @@ from edge.setup_page.assets import Assets
 from edge.setup_page.fronts import Fronts
 from edge.setup_page.guard import host_of
 from edge.setup_page.languages import LANGUAGES, Words, choose
+from edge.setup_page.templating import environment
 
 HTTPS_PORT = 443
 LANGUAGE_COOKIE = "language"
@@ -29,13 +29,7 @@ class View:
         self._https_port = https_port
         self.link = link
         self.fronts = fronts
-        self._templates = jinja2.Environment(
-            loader=jinja2.PackageLoader("edge.setup_page"),
-            autoescape=True,
-            undefined=jinja2.StrictUndefined,
-            trim_blocks=True,
-            lstrip_blocks=True,
-        )
+        self._templates = environment()
         self._templates.globals.update(
             asset=assets.address, languages=LANGUAGES, reason_of=reason_of
         )
