@@ -24,7 +24,8 @@ import gc, os, ssl, sys
 from edge.cli import LIGHTER
 os.environ.update(LIGHTER)
 from edge.certificates import import_aiohttp
-from edge.light import import_pydantic
+from edge.light import import_pydantic, lighten_dataclasses
+lighten_dataclasses()
 import_pydantic()
 import edge.agent
 carried = [name for name in "{TABLES} {FOREIGN} {FAMILIES} {SELDOM}".split() if name in sys.modules]
@@ -106,6 +107,45 @@ def test_pydantic_made_lighter_checks_and_explains_as_before() -> None:
         for first in ("", light)
     )
     assert "greater than 0" in usual
+    assert lighter == usual
+
+
+def test_dataclasses_made_lighter_are_what_they_would_be() -> None:
+    told = (
+        "{}"
+        "import copy, inspect, pickle\n"
+        "from dataclasses import dataclass, field, replace, asdict, FrozenInstanceError\n"
+        "@dataclass(frozen=True, slots=True)\n"
+        "class Amount: value: float; unit: str = 'W'\n"
+        "@dataclass(order=True, kw_only=True)\n"
+        "class Named: name: str; tags: list[str] = field(default_factory=list, compare=False)\n"
+        "@dataclass\n"
+        "class Meter(Named):\n"
+        "  amount: Amount = Amount(0); last: int = field(default=0, init=False)\n"
+        "  def __post_init__(self): self.last += 1\n"
+        "  def __repr__(self): return 'meter ' + self.name\n"
+        "meter = Meter(Amount(5), name='mains', tags=['a'])\n"
+        "print(Amount(5) == Amount(5) != Amount(6), hash(Amount(5)) == hash(Amount(5)))\n"
+        "print({{Amount(5): 1}}[Amount(5)], Amount(7), Amount(7) == 7, Meter.__hash__)\n"
+        "print(meter, Named(name='a') < Named(name='b'), meter == copy.deepcopy(meter))\n"
+        "print(asdict(replace(meter, name='other')), Amount.__match_args__, Amount.__slots__)\n"
+        "print(inspect.signature(Meter), inspect.signature(Meter.__init__))\n"
+        "print(pickle.loads(pickle.dumps(Amount(3))), Amount.__init__.__qualname__)\n"
+        "frozen = lambda: setattr(Amount(1), 'value', 2)\n"
+        "for wrong in (frozen, lambda: Amount(), lambda: Meter(1)):\n"
+        "  try: wrong()\n"
+        "  except (FrozenInstanceError, TypeError) as problem: print(repr(problem))\n"
+        "try: dataclass(frozen=True)(type('Own', (), dict(__setattr__=1)))\n"
+        "except TypeError as problem: print(problem)"
+    )
+    light = "from edge.light import lighten_dataclasses; lighten_dataclasses()\n"
+    usual, lighter = (
+        subprocess.run(
+            [sys.executable, "-c", told.format(first)], capture_output=True, text=True, check=True
+        ).stdout
+        for first in ("", light)
+    )
+    assert "FrozenInstanceError" in usual
     assert lighter == usual
 
 
