@@ -96,7 +96,9 @@ def import_uvicorn() -> None:
 
 
 def import_fastapi() -> None:
-    """With the models of its OpenAPI document unbuilt until somebody asks for one."""
+    """With the models of its OpenAPI document unbuilt until somebody asks for one, and without
+    pydantic 1, whose models it would look for among ours: it allows for that being gone."""
+    vars(sys)["modules"].setdefault("pydantic.v1", None)  # as if it could not be imported
     from pydantic import BaseModel
 
     BaseModel.model_config["defer_build"] = True

@@ -5,6 +5,7 @@ The screens, which do, are read in once the first page was answered or somebody 
 """
 
 import asyncio
+from contextlib import suppress
 from pathlib import Path
 
 from starlette.applications import Starlette
@@ -23,6 +24,7 @@ from edge.setup_page.refusals import REFUSALS
 from edge.setup_page.view import View, caller
 
 _COMPRESS_FROM_BYTES = 700
+_STYLE_WITHIN_S = 2.0  # the first page's style and script go first
 
 
 class Screens:
@@ -30,16 +32,19 @@ class Screens:
 
     def __init__(self, view: View) -> None:
         self._view = view
+        self._somebody_came = asyncio.Event()
         self._wanted = asyncio.Event()
         self._ready = asyncio.Event()
 
-    async def want(self) -> None:
-        """Somebody is there, who will ask for them next."""
-        self._wanted.set()
+    async def expect(self) -> None:
+        """Somebody is there, who will ask for them soon."""
+        self._somebody_came.set()
 
     async def read_in(self) -> None:
-        """Wait until somebody wants them, and read them in."""
-        await self._wanted.wait()
+        """Wait until somebody wants them or soon will, and read them in."""
+        await self._somebody_came.wait()
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._wanted.wait(), _STYLE_WITHIN_S)
         self._app: ASGIApp = await asyncio.to_thread(self._built)
         self._ready.set()
 
@@ -48,6 +53,7 @@ class Screens:
         if scope["path"] == "/" and not caller(Request(scope)).session:
             raise SaysNo(401, "log_in_first")
         if not self._ready.is_set():
+            self._somebody_came.set()
             self._wanted.set()
             await self._view.fronts.current()
             await self._ready.wait()
@@ -70,7 +76,7 @@ def build(socket: Path, https_port: int | None = None) -> tuple[Starlette, Scree
     assets = Assets()
     view = View(link, fronts, assets, https_port)
     screens = Screens(view)
-    doorstep = Doorstep(screens.want)
+    doorstep = Doorstep(screens.expect)
     app = Starlette(
         routes=[
             Route("/static/{name}", assets.serve),
