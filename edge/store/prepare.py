@@ -1,7 +1,8 @@
 """Give both files their tables before they are opened, by a process that ends again.
 
-What adds tables (schema.py) need not stay in memory for the life of the box. Whatever goes wrong
-here is passed over: the agent finds it again when it opens the files, and deals with it there.
+What adds tables (schema.py) need not stay in memory for the life of the box. A new file does even
+without that process where the image says in SQL what it would make: half of a first start. Whatever
+goes wrong here is passed over: the agent finds it again when it opens the files, and deals with it.
 """
 
 import contextlib
@@ -9,6 +10,7 @@ import os
 import sqlite3
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,6 +25,7 @@ from edge.store.settings import STATE
 from edge.store.slots import OUTBOX
 
 WITHIN_S = 60.0  # a slow card
+WRITTEN_DOWN = Path(__file__).with_name("tables")  # by write_down(), while the image is made
 
 _FILES: dict[str, tuple[int, tuple[Schema, ...]]] = {
     "state.db": (Layout().page_bytes, (STATE, COMMANDS)),
@@ -30,8 +33,15 @@ _FILES: dict[str, tuple[int, tuple[Schema, ...]]] = {
 }
 
 
-def prepare(folder: Path) -> None:
+def prepare(folder: Path, written_down: Path = WRITTEN_DOWN) -> None:
     """Bring the files in folder up to date; costs nothing where they are."""
+    for name, (page_bytes, _) in _FILES.items():
+        tables = written_down / f"{name}.sql"
+        if tables.exists() and not (folder / name).exists():
+            with contextlib.suppress(sqlite3.Error, OSError):
+                _make(folder / name, page_bytes)
+                with _opened(folder / name) as db:
+                    db.executescript(tables.read_text(encoding="utf-8"))  # one transaction
     if not is_prepared(folder):
         command = [sys.executable, "-m", "edge.store.prepare", str(folder)]
         # As this process runs: the image has bytecode of one kind only, and compiling takes longer
@@ -53,6 +63,18 @@ def main(folder: Path) -> None:
             _bring_up_to_date(folder / name, page_bytes, schemas)
 
 
+def write_down(written_down: Path) -> None:
+    """What that process makes of new files, as SQL that is the same each time."""
+    written_down.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as folder:
+        main(Path(folder))
+        for name in _FILES:
+            with _opened(Path(folder, name)) as db:
+                db.execute("UPDATE _sqlite_migrations SET applied_at = 'when the image was made'")
+                tables = "\n".join(db.iterdump())
+            (written_down / f"{name}.sql").write_text(tables, encoding="utf-8")
+
+
 def _is_up_to_date(path: Path, schemas: tuple[Schema, ...]) -> bool:
     if not path.exists():
         return False
@@ -65,13 +87,17 @@ def _is_up_to_date(path: Path, schemas: tuple[Schema, ...]) -> bool:
 
 def _bring_up_to_date(path: Path, page_bytes: int, schemas: tuple[Schema, ...]) -> None:
     if not path.exists():
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        damage.create(path, page_bytes)
+        _make(path, page_bytes)
     elif damage.find(path):
         return
     with _opened(path) as db:
         for schema in schemas:
             schema.bring_up_to_date(db)
+
+
+def _make(path: Path, page_bytes: int) -> None:
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    damage.create(path, page_bytes)
 
 
 @contextlib.contextmanager

@@ -4,10 +4,12 @@ import hashlib
 import importlib.util
 import json
 import re
+import sqlite3
 import stat
 import subprocess
 import tarfile
 import tomllib
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -121,6 +123,14 @@ def test_hardly_anything_may_change_its_user(built: Built) -> None:
             allowed = {"su", "mount", "umount", "passwd", "chsh", "chfn", "gpasswd", "newgrp"}
             assert path.name in MAY_CHANGE_USER | allowed, path
         assert not mode & stat.S_IWOTH, f"{path} is writable for everybody"
+
+
+def test_fresh_box_finds_written_down_what_tables_it_needs(built: Built) -> None:
+    written_down = built.root / "opt/edge/lib/python3.13/site-packages/edge/store/tables"
+    for name in ("state.db", "buffer.db"):
+        with closing(sqlite3.connect(":memory:")) as db:
+            db.executescript((written_down / f"{name}.sql").read_text())
+            assert db.execute("SELECT count(*) FROM _sqlite_migrations").fetchone()[0] > 0
 
 
 def test_every_module_of_python_is_compiled_and_never_looked_at_again(built: Built) -> None:

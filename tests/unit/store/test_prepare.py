@@ -11,7 +11,7 @@ import pytest
 from edge.store.buffer import PAGE_BYTES, Buffer
 from edge.store.commands import CommandTable
 from edge.store.outbox import Outbox
-from edge.store.prepare import is_prepared, main, prepare
+from edge.store.prepare import is_prepared, main, prepare, write_down
 from edge.store.settings import Settings, open_state
 from tests.house.fake_clock import FakeClock
 
@@ -19,6 +19,16 @@ from tests.house.fake_clock import FakeClock
 def names(path: Path) -> set[str]:
     with closing(sqlite3.connect(path)) as db:
         return {name for (name,) in db.execute("SELECT name FROM sqlite_master")}
+
+
+def tables(path: Path) -> list[tuple[str, ...]]:
+    with closing(sqlite3.connect(path)) as db:
+        made = "SELECT type, name, tbl_name, sql FROM sqlite_master ORDER BY type, name"
+        taken = "SELECT migration_set, name FROM _sqlite_migrations ORDER BY rowid"
+        laid_out = [
+            db.execute(f"PRAGMA {each}").fetchone() for each in ("page_size", "user_version")
+        ]
+        return [*db.execute(made), *db.execute(taken), *laid_out]
 
 
 def test_the_process_that_adds_tables_reads_the_bytecode_this_one_reads(
@@ -31,6 +41,36 @@ def test_the_process_that_adds_tables_reads_the_bytecode_this_one_reads(
     monkeypatch.setattr(sys, "executable", str(python))
     prepare(folder)
     assert asked.read_text() == f"{sys.flags.optimize} -m edge.store.prepare {folder}\n"
+
+
+def test_what_the_image_has_written_down_spares_the_process_and_makes_the_same(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usual, spared, again = folder / "usual", folder / "spared", folder / "again"
+    main(usual)
+    write_down(folder / "tables")
+    write_down(again)
+    monkeypatch.setattr(sys, "executable", "/nothing/there")
+    prepare(spared, folder / "tables")
+    assert is_prepared(spared)
+    for name in ("state.db", "buffer.db"):
+        assert tables(spared / name) == tables(usual / name)
+        assert oct((spared / name).stat().st_mode) == oct((usual / name).stat().st_mode)
+        written = f"{name}.sql"
+        assert (folder / "tables" / written).read_bytes() == (again / written).read_bytes()
+
+
+def test_file_that_a_power_cut_left_without_tables_gets_them_from_the_process(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = folder / "broken"
+    write_down(broken)
+    with (broken / "state.db.sql").open("a") as words:
+        words.write("\nBEGIN; DELETE FROM _sqlite_migrations; this is no SQL;")
+    (broken / "buffer.db.sql").write_text("BEGIN; CREATE TABLE half (id int);")
+    prepare(folder / "state", broken)
+    assert is_prepared(folder / "state")
+    assert "half" not in names(folder / "state" / "buffer.db")
 
 
 async def test_nothing_is_left_to_add_for_the_agent(folder: Path) -> None:
