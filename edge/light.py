@@ -4,13 +4,16 @@ pydantic looks for plugins among all that is installed, which brings importlib.m
 And it describes its inner tables by eighty TypedDicts, each of whose fields Python compiles, and
 which only type checkers ever read: 0.9 MB. FastAPI builds the models of an OpenAPI document: 1.3 MB
 and an eighth of the time in which the page starts. uvicorn brings click and multiprocessing, for a
-command line: another twentieth. A dataclass has Python compile six functions of which most are
-never called: a quarter of the time in which the agent starts.
+command line: another twentieth; its tables of types are for type checkers, too. A dataclass has
+Python compile six functions of which most are never called: a quarter of the time in which the
+agent starts.
 """
 
 import dataclasses
 import sys
 import typing
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import ModuleType
 from typing import Any
 
@@ -67,6 +70,16 @@ def lighten_dataclasses() -> None:
     vars(dataclasses)["_FuncBuilder"] = _OneByOne
 
 
+@contextmanager
+def _plain_tables() -> Iterator[None]:
+    described = typing.TypedDict
+    vars(typing)["TypedDict"] = _Table
+    try:
+        yield
+    finally:
+        vars(typing)["TypedDict"] = described
+
+
 def import_pydantic() -> None:
     """To be called before anything imports it; does nothing where it was imported."""
     if "pydantic_core" in sys.modules:
@@ -74,12 +87,8 @@ def import_pydantic() -> None:
     no_plugins = ModuleType(_PLUGINS)
     vars(no_plugins)["get_plugins"] = tuple
     sys.modules[_PLUGINS] = no_plugins
-    described = typing.TypedDict
-    vars(typing)["TypedDict"] = _Table
-    try:
+    with _plain_tables():
         import pydantic_core  # noqa: F401
-    finally:
-        vars(typing)["TypedDict"] = described
 
 
 def import_uvicorn() -> None:
@@ -89,8 +98,9 @@ def import_uvicorn() -> None:
     no_commands = ModuleType("uvicorn.main")
     vars(no_commands).update(main=None, run=None, Server=None)  # what uvicorn itself takes from it
     sys.modules[no_commands.__name__] = no_commands
-    import uvicorn
-    from uvicorn.server import Server
+    with _plain_tables():
+        import uvicorn
+        from uvicorn.server import Server
 
     vars(uvicorn)["Server"] = vars(no_commands)["Server"] = Server
 
