@@ -10,6 +10,7 @@ agent starts.
 """
 
 import dataclasses
+import gc
 import sys
 import typing
 from collections.abc import Iterator
@@ -68,6 +69,18 @@ class _OneByOne(_AllAtOnce):  # type: ignore[misc]
 def lighten_dataclasses() -> None:
     """From now on each function of a dataclass is compiled when it is first used."""
     vars(dataclasses)["_FuncBuilder"] = _OneByOne
+
+
+@contextmanager
+def uncollected() -> Iterator[None]:
+    """For what is read in at the start and stays: looking for garbage in it, then and whenever
+    Python does later, finds none."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 @contextmanager

@@ -48,12 +48,13 @@ def _run(arguments: list[str]) -> int:
 def run_agent(config: Path | None) -> int:
     """Be the resident process until told to stop; `config` as config_path() wants it."""
     os.environ.update(LIGHTER)
-    from edge.light import import_pydantic, lighten_dataclasses
+    from edge.light import import_pydantic, lighten_dataclasses, uncollected
 
-    lighten_dataclasses()
-    import_pydantic()
-    from edge.agent import main as agent_main
-    from edge.config import load
+    with uncollected():
+        lighten_dataclasses()
+        import_pydantic()
+        from edge.agent import main as agent_main
+        from edge.config import load
 
     return agent_main(load(config_path(config)))
 
@@ -66,12 +67,13 @@ def run_setup_page(
     idle_s: float | None = None,
 ) -> int:
     """Serve the page for the agent behind `socket`; the rest as serving.run() wants it."""
-    from edge.light import import_pydantic, import_uvicorn, lighten_dataclasses
+    from edge.light import import_pydantic, import_uvicorn, lighten_dataclasses, uncollected
 
-    lighten_dataclasses()
-    import_pydantic()
-    import_uvicorn()
-    from edge.setup_page.serving import run
+    with uncollected():
+        lighten_dataclasses()
+        import_pydantic()
+        import_uvicorn()
+        from edge.setup_page.serving import run
 
     run(socket, port, tls_port, host, idle_s)
     return 0
