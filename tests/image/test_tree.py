@@ -133,6 +133,17 @@ def test_fresh_box_finds_written_down_what_tables_it_needs(built: Built) -> None
             assert db.execute("SELECT count(*) FROM _sqlite_migrations").fetchone()[0] > 0
 
 
+def test_page_finds_its_templates_compiled(built: Built) -> None:
+    templates = built.root / "opt/edge/lib/python3.13/site-packages/edge/setup_page/templates"
+    compiled = list((templates / "compiled").glob("*.py"))
+    assert len(compiled) == len(list(templates.glob("*.html"))) > 0
+
+
+def test_no_python_looks_for_a_crash_reporter(built: Built) -> None:
+    assert not list(built.root.glob("*/*/python3*/sitecustomize.py"))
+    assert not list(built.root.glob("etc/python3*/sitecustomize.py"))
+
+
 def test_every_module_of_python_is_compiled_and_never_looked_at_again(built: Built) -> None:
     site = built.root / "opt/edge/lib/python3.13/site-packages"
     missing = []
