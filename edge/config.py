@@ -4,6 +4,8 @@ What a person sets on the page lives in the store instead (store/settings.py). N
 secret. Every fault of the file is named at once; the file's keys are the fields below.
 """
 
+import re
+import socket
 import tomllib
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -17,10 +19,17 @@ from edge.errors import ConfigFault
 CLOCK_FLOOR = datetime(2026, 11, 1, tzinfo=UTC)
 
 _MIB = 1024 * 1024
+_NAME = r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"
 
 
 class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def machines_name() -> str:
+    """What this machine is called in its network; "flexbox" where that is no name for a box."""
+    name = socket.gethostname().partition(".")[0].lower()
+    return name if re.fullmatch(_NAME, name) else "flexbox"
 
 
 class ClockConfig(_Section):
@@ -76,7 +85,7 @@ class Config(_Section):
 
     state_dir: Path = Path("/var/lib/edge")
     runtime_dir: Path = Path("/run/edge")
-    name: Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")] = "flexbox"
+    name: Annotated[str, Field(pattern=_NAME)] = Field(default_factory=machines_name)
     release: str = "development"
     supported_until: str = ""
     claim_window_s: Annotated[float, Field(gt=0)] = 15 * 60

@@ -2,11 +2,11 @@
 
 udev starts the driver for sticks whose name leaves no doubt, and for the one that was chosen. A
 generic serial bridge is asked here whether a Z-Wave controller is behind it; if so it becomes the
-chosen one, through the agent's door. While the driver is connected nothing is opened.
+chosen one, through the agent's door. While the driver is connected nothing is opened, nor while it
+starts for a stick that udev gave it.
 """
 
 import asyncio
-import json
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
@@ -15,11 +15,11 @@ from pathlib import Path
 from edge.clock import MILLISECOND, Clock
 from edge.devices import stick
 from edge.errors import Refused, Unreachable
+from edge.privileged import Privileged
 
 log = logging.getLogger(__name__)
 
-DOOR = Path("/run/edge-doors/door")
-DOOR_WITHIN_S = 100.0  # the door's own limit for an act is 90 s
+DRIVEN = Path("/dev/zwave")  # the driver's stick, as udev names it
 LOOK_EVERY = timedelta(seconds=10)
 # The driver needs some seconds on a fast machine and a minute on a Pi; before, opening the port
 # would only be in its way.
@@ -37,14 +37,16 @@ class StickWatch:
         is_connected: Callable[[], bool],
         chosen: Path | None,
         *,
-        door: Path = DOOR,
+        privileged: Privileged | None = None,
+        driven: Path = DRIVEN,
         ports: Callable[[], Sequence[stick.Port]] = stick.ports,
         find: Finder = stick.find,
     ) -> None:
         self._clock = clock
         self._is_connected = is_connected
         self._chosen = chosen
-        self._door = door
+        self._privileged = privileged or Privileged()
+        self._driven = driven
         self._ports = ports
         self._find = find
         self._seen: tuple[Path, ...] | None = None
@@ -104,7 +106,7 @@ class StickWatch:
         if self._chosen is not None:
             if not self._chosen.exists():
                 self.outcome = stick.Absent(self._chosen)
-        elif not any(port.is_stick_by_name for port in ports):
+        elif not self._driven.exists() and not any(port.is_stick_by_name for port in ports):
             self._take(await self._find(None))
             if isinstance(self.outcome, stick.Found):
                 await self._hand_over(self.outcome)
@@ -115,26 +117,11 @@ class StickWatch:
 
     async def _hand_over(self, found: stick.Found) -> None:
         """Make it the chosen stick, so that udev starts the driver for it. Once per stick."""
-        if found.path in self._handed_over or not self._door.exists():
+        if found.path in self._handed_over or not self._privileged.is_there():
             return
         self._handed_over.add(found.path)
         log.info("%s", found.sentence)
         try:
-            await self._ask_door({"act": "stick", "device": str(found.path)})
+            await self._privileged.act("stick", device=str(found.path))
         except (Refused, Unreachable) as problem:
             log.warning("the stick cannot be handed to its driver: %s", problem)
-
-    async def _ask_door(self, request: dict[str, str]) -> None:
-        try:
-            async with asyncio.timeout(DOOR_WITHIN_S):
-                reader, writer = await asyncio.open_unix_connection(self._door)
-                try:
-                    writer.write(json.dumps(request).encode() + b"\n")
-                    await writer.drain()
-                    answer = json.loads(await reader.readline())
-                finally:
-                    writer.close()
-        except (OSError, ValueError, TimeoutError) as problem:
-            raise Unreachable(f"the door does not answer ({type(problem).__name__})") from problem
-        if not answer.get("ok"):
-            raise Refused(str(answer.get("text", "the door said no")))

@@ -14,12 +14,12 @@ from datetime import timedelta
 from pathlib import Path
 
 from edge.agent_api import backup
-from edge.agent_api.privileged import Privileged
 from edge.clock import Clock
 from edge.contract.care import RestoreAnswer
 from edge.credentials import Credentials
 from edge.errors import EdgeError
 from edge.files import write_atomically
+from edge.privileged import Privileged
 from edge.store.settings import Settings
 
 log = logging.getLogger(__name__)

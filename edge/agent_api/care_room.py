@@ -13,7 +13,6 @@ from edge.agent_api.backup_desk import BackupDesk
 from edge.agent_api.door import answer, asked
 from edge.agent_api.entrance import visitor
 from edge.agent_api.log_tail import LogTail, kept_logs
-from edge.agent_api.privileged import Privileged
 from edge.agent_api.refusals import NotAllowed
 from edge.agent_api.reset import wish_factory_reset
 from edge.agent_api.status import StatusDesk
@@ -24,6 +23,7 @@ from edge.contract.care import (
     EventView,
     LogLines,
 )
+from edge.privileged import Privileged
 from edge.store.settings import Events, Settings
 
 EVENTS_SHOWN = 100

@@ -23,7 +23,6 @@ from edge.agent_api.log_tail import LogTail
 from edge.agent_api.map_room import MapRoom
 from edge.agent_api.meters_room import MetersRoom
 from edge.agent_api.network_room import NetworkRoom
-from edge.agent_api.privileged import Privileged
 from edge.agent_api.reset import CLAIMED
 from edge.agent_api.status import StatusDesk
 from edge.agent_api.update_room import Places, UpdateRoom
@@ -36,6 +35,7 @@ from edge.credentials import Credentials
 from edge.families import Families
 from edge.health import Health
 from edge.intake import ReadingIntake
+from edge.privileged import Privileged
 from edge.stick_watch import StickWatch
 from edge.store.outbox import Outbox
 from edge.store.settings import Events, Settings

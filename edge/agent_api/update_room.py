@@ -19,10 +19,10 @@ from typing import IO, Any
 
 from edge.agent_api import web
 from edge.agent_api.door import answer, asked
-from edge.agent_api.privileged import Privileged
 from edge.agent_api.refusals import NotAllowed
 from edge.clock import Clock
 from edge.contract.appliance import NightlyRequest, UpdateResult, UpdatesView
+from edge.privileged import Privileged
 
 BUNDLE_BYTES_MAX = 480 * 1024 * 1024  # a system's partition holds 512 MiB
 LEFT_FREE_BYTES = 64 * 1024 * 1024  # readings go on while an update arrives

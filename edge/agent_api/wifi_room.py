@@ -11,10 +11,10 @@ from typing import Any
 
 from edge.agent_api import web
 from edge.agent_api.door import answer, asked
-from edge.agent_api.privileged import Privileged
 from edge.agent_api.refusals import NotAllowed
 from edge.contract.appliance import WifiNetwork, WifiRequest, WifiView
 from edge.errors import EdgeError, Refused
+from edge.privileged import Privileged
 
 INTERFACES = Path("/sys/class/net")
 NETWORKS_MAX = 60  # a block of flats

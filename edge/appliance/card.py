@@ -14,6 +14,7 @@ SYSTEMS = {"a": Path("/run/edge-system-a"), "b": Path("/run/edge-system-b")}
 BOOT_PARTITION = {"a": 2, "b": 3}
 RUNNING = Path("/run/edge-system")
 TRIAL = Path("/run/edge-trial")
+WISHED = Path("/run/edge-wished")  # a person left a file that asks for something
 
 _MOUNT_WITHIN_S = 60.0
 

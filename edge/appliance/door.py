@@ -6,7 +6,6 @@ not in the table below is refused; nothing of a request becomes a shell command.
 """
 
 import json
-import logging
 import os
 import re
 import subprocess
@@ -15,12 +14,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from edge.appliance import NAME, seal, update
+from edge.appliance import NAME, seal
 from edge.appliance.identity import Places
 from edge.errors import EdgeError, Refused
 from edge.files import write_atomically
-
-log = logging.getLogger(__name__)
 
 REQUEST_BYTES_MAX = 64 * 1024
 _ACT_WITHIN_S = 90.0
@@ -36,7 +33,6 @@ type Answer = dict[str, Any]
 
 
 def main() -> int:
-    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(message)s")
     said = sys.stdin.readline(REQUEST_BYTES_MAX)
     print(json.dumps(answer(said, Places())), flush=True)
     return 0
@@ -49,7 +45,7 @@ def answer(said: str, places: Places) -> Answer:
         act = ACTS.get(str(request["act"])) if isinstance(request, dict) else None
         if act is None:
             raise Refused("no such act")
-        log.info("act: %s", request["act"])
+        print("act:", request["act"], file=sys.stderr)  # for the journal
         return {"ok": True, **act(request, places)}
     except (ValueError, KeyError) as problem:
         return {"ok": False, "text": f"the request cannot be read ({type(problem).__name__})"}
@@ -153,6 +149,8 @@ def _usb_install(_: Request, __: Places) -> Answer:
 
 
 def _restart(_: Request, __: Places) -> Answer:
+    from edge.appliance import update  # no other act has a use for it, and each waits for imports
+
     update.restart(trial=False)
     return {}
 

@@ -1,9 +1,9 @@
-"""At every start: the box's own keys and name, its settings, and what the first partition asks for.
+"""At a first start the box's own keys; at any, what the first partition asks for.
 
-Makes what is unique to this box once (the key that seals secrets, the driver's network keys),
-writes the agent's settings of this boot, and carries out the files a person left on the first
-partition. Secrets found there are taken out of the file. A fault in one never stops a start.
-Everything waits for it, so it imports little.
+Makes what is unique to this box once (the key that seals secrets, the driver's network keys), and
+carries out the files a person left on the first partition. Secrets found there are taken out of the
+file. A fault in one never stops a start. Network, agent and driver wait for it, so it imports
+little, and its unit starts it only where there is something to do.
 """
 
 import json
@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from edge.appliance import NAME, card, result, seal
+from edge.appliance import card, result, seal
 from edge.errors import ConfigFault
 from edge.files import write_atomically
 
@@ -33,8 +33,6 @@ class Places(NamedTuple):
     """Where things lie on the box."""
 
     data: Path = Path("/data")
-    settings: Path = Path("/run/edge-settings")
-    system: Path = Path("/usr/lib/edge")
 
     @property
     def state(self) -> Path:
@@ -48,17 +46,14 @@ class Places(NamedTuple):
 def main() -> int:
     places = Places()
     make_keys(places, seal.with_systemd)
-    try:
-        with card.mounted(card.FIRST, writable=False) as first:
-            wished = bool(wishes(first))
-        if wished:  # written to as seldom as can be: it is what every start needs
+    if card.WISHED.exists():  # written to as seldom as can be: it is what every start needs
+        try:
             with card.mounted(card.FIRST, writable=True) as first:
                 follow_wishes(first, places)
-    except (OSError, subprocess.SubprocessError) as problem:
-        _say(f"the first partition cannot be used: {problem}")
+            socket.sethostname((places.data / "hostname").read_text(encoding="ascii").strip())
+        except (OSError, subprocess.SubprocessError) as problem:
+            _say(f"the first partition cannot be used: {problem}")
     result.note_return(on_trial=card.TRIAL.exists())
-    write_settings(places)
-    socket.sethostname(_name(places))
     return 0
 
 
@@ -88,12 +83,6 @@ def driver_settings() -> dict[str, Any]:
         ),
         "securityKeysLongRange": fresh("S2_Authenticated", "S2_AccessControl"),
     }
-
-
-def wishes(first: Path) -> list[Path]:
-    """The files of the first partition that ask for something."""
-    found = [first / name for name in (_PRESEED_FILE, _IMAGER_FILE) if (first / name).is_file()]
-    return [*found, *sorted(first.glob(f"{_RESET_PASSWORD}*"))]
 
 
 def follow_wishes(first: Path, places: Places) -> None:
@@ -142,24 +131,6 @@ def _apply(wanted: "Preseed", places: Places) -> None:
 
 def _say(line: str) -> None:
     print(line, file=sys.stderr)  # for the journal
-
-
-def write_settings(places: Places) -> None:
-    """agent.toml of this boot: the image's settings, with the name of this box."""
-    text = (places.system / "agent.toml").read_text(encoding="utf-8")
-    name = _name(places)
-    places.settings.mkdir(mode=0o755, exist_ok=True)
-    write_atomically(
-        places.settings / "agent.toml", f'name = "{name}"\n{text}'.encode(), mode=0o644
-    )
-
-
-def _name(places: Places) -> str:
-    try:
-        name = (places.data / "hostname").read_text(encoding="ascii").strip()
-    except (OSError, UnicodeDecodeError):
-        return "flexbox"
-    return name if NAME.fullmatch(name) else "flexbox"
 
 
 def _give_to_agent(path: Path) -> None:

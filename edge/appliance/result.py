@@ -17,6 +17,12 @@ def note(result: dict[str, str], path: Path = RESULT) -> None:
     path.parent.mkdir(mode=0o755, exist_ok=True)
     write_atomically(path, json.dumps(result).encode())
     path.chmod(0o644)
+    # Only while it is there does a start look what became of it (edge-identity.service).
+    trying = path.with_name("trying")
+    if result["outcome"] == "trying":
+        trying.touch()
+    else:
+        trying.unlink(missing_ok=True)
 
 
 def note_return(*, on_trial: bool, path: Path = RESULT) -> None:

@@ -8,6 +8,7 @@ import contextlib
 import itertools
 import os
 import re
+import shlex
 import shutil
 import socket
 import subprocess
@@ -492,6 +493,14 @@ class Machine:
         code, said = self.try_run(command, patience_s)
         assert code == 0, f"{command!r} ended with {code}:\n{said}"
         return said
+
+    def add_settings(self, text: str) -> None:
+        """More for the agent's settings, for this start and from the agent's next on."""
+        self.run(
+            "cp /usr/lib/edge/agent.toml /run/agent.toml && "
+            f"printf %b {shlex.quote(text)} >>/run/agent.toml && "
+            "mount --bind /run/agent.toml /usr/lib/edge/agent.toml"
+        )
 
     def try_run(self, command: str, patience_s: float = SHELL_PATIENCE_S) -> tuple[int, str]:
         self._connect(BOOT_PATIENCE_S)

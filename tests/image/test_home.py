@@ -46,7 +46,7 @@ NIGHTLY = "edge-update-check.service"
 CLICK_PATIENCE_MS = 240_000  # a page of an emulated board on a busy machine
 USED_MIB_MAX = 220
 # In the field slots leave once in five minutes; nobody wants to watch that here.
-SOONER = "[flexmeasures]\\nupload_every_s = 15\\nbackfill_spread_s = 0\\n"
+SOONER = "[flexmeasures]\nupload_every_s = 15\nbackfill_spread_s = 0\n"
 
 
 @dataclass
@@ -116,10 +116,10 @@ def test_the_stick_is_found_driven_and_metered(home: Home) -> None:
     home.box.give_a_stick(home.house.port)
     came_s = time.monotonic()
     # What a home's router does: the time by NTP.
+    home.box.add_settings(SOONER)
     home.box.run(
         "mkdir -p /run/systemd/timesyncd.conf.d && "
         f"printf '[Time]\\nNTP={THIS_MACHINE}\\n' >/run/systemd/timesyncd.conf.d/home.conf && "
-        f"printf '{SOONER}' >>/run/edge-settings/agent.toml && "
         "systemctl restart systemd-timesyncd.service edge-agent.service"
     )
     watcher.begin(home.box)

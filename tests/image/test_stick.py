@@ -184,8 +184,8 @@ async def test_a_full_card_stops_neither_the_start_nor_the_meters_and_is_said(
         return not is_full(status)
 
     # Each reading by itself: else it would take an hour until the file wants more room.
-    each = "printf '[buffer]\\ncommit_every_s = 0\\n' >>/run/edge-settings/agent.toml"
-    await house.run(f"{each} && systemctl restart edge-agent.service")
+    house.box.add_settings("[buffer]\ncommit_every_s = 0\n")
+    await house.run("systemctl restart edge-agent.service")
     await metered(house)
     await house.run("fallocate -l $(df --output=avail -B1 /data | tail -1) /data/fill; sync")
     await house.until(is_full, 1200)

@@ -1,3 +1,4 @@
+import socket
 from pathlib import Path
 
 import pytest
@@ -34,6 +35,14 @@ def test_settings_are_read(tmp_path: Path) -> None:
     config = load(written(tmp_path, "name = 'cellar'\n[buffer]\ncommit_every_s = 5\n"))
     assert config.name == "cellar"
     assert config.buffer.commit_every.total_seconds() == 5
+
+
+def test_a_box_is_called_as_its_machine_unless_told_otherwise(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for host, name in (("attic", "attic"), ("Cellar.lan", "cellar"), ("my_pc", "flexbox")):
+        monkeypatch.setattr(socket, "gethostname", lambda host=host: host)
+        assert Config().name == name
 
 
 def test_every_fault_is_named_at_once(tmp_path: Path) -> None:

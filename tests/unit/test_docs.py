@@ -14,7 +14,7 @@ import pytest
 from pydantic import BaseModel
 
 from edge.cli.commands import _parser
-from edge.config import Config
+from edge.config import Config, machines_name
 from edge.contract import Status
 from tests.house.run.wishes import WishFault, wishes
 
@@ -90,6 +90,8 @@ def settings_of(kind: type[BaseModel], section: str = "") -> Iterator[tuple[str,
         default = field.default
         if isinstance(default, BaseModel):
             yield from settings_of(type(default), f"{section}{name}.")
+        elif field.default_factory is machines_name:
+            yield section + name, "the machine's name"
         else:
             yield section + name, in_toml(default)
 

@@ -4,6 +4,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from edge.devices.stick import Absent, Busy, Deaf, Found, Known, Outcome, Port
+from edge.privileged import Privileged
 from edge.stick_watch import DRIVER_STARTS_WITHIN, LOOK_EVERY, StickWatch
 from tests.house.fake_clock import FakeClock
 
@@ -20,11 +21,13 @@ class House:
         self.answer: Outcome = Absent()
         self.asked = 0
         self.door = tmp_path / "door"
+        self.driven = tmp_path / "zwave"
         self.watch = StickWatch(
             self.clock,
             lambda: self.connected,
             chosen,
-            door=self.door,
+            privileged=Privileged(self.door),
+            driven=self.driven,
             ports=lambda: self.ports,
             find=self._find,
         )
@@ -70,6 +73,22 @@ async def test_stick_with_a_name_gets_time_to_start_before_it_is_asked(tmp_path:
     await house.clock.advance(DRIVER_STARTS_WITHIN + timedelta(seconds=1))
     await house.look()
     assert (house.asked, house.watch.code) == (1, "deaf")
+
+
+async def test_bridge_that_udev_gave_to_the_driver_is_not_asked_while_it_starts(
+    tmp_path: Path,
+) -> None:
+    house = House(tmp_path, BRIDGE)
+    house.driven.touch()
+    await house.look(3)
+    assert (house.asked, house.watch.code) == (0, "starting")
+    house.driven.unlink()  # it was pulled out, and put in again where it was not chosen
+    house.ports.clear()
+    await house.look()
+    asked = house.asked
+    house.ports.append(BRIDGE)
+    await house.look()
+    assert house.asked == asked + 1
 
 
 async def test_chosen_stick_that_is_not_there_is_named(tmp_path: Path) -> None:

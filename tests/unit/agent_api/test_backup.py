@@ -10,9 +10,9 @@ import pytest_asyncio
 
 from edge.agent_api.backup import BACKUP_BYTES_MAX, read
 from edge.agent_api.backup_desk import NETWORK_KEYS, BackupDesk
-from edge.agent_api.privileged import Privileged
 from edge.agent_api.refusals import NotAllowed
 from edge.credentials import Credentials
+from edge.privileged import Privileged
 from edge.store.settings import Settings, open_state
 from tests.house.fake_clock import FakeClock
 

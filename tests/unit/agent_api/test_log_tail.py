@@ -8,7 +8,7 @@ from edge.agent_api.log_tail import kept_logs
 
 def test_logs_kept_over_restarts_are_read(tmp_path: Path) -> None:
     (tmp_path / "last-boot.log.gz").write_bytes(gzip.compress("the end ☂\n".encode()))
-    (tmp_path / "boot.id").write_text("not a log")
+    (tmp_path / "boot.log.gz.new").write_text("not a log")
     assert kept_logs(tmp_path) == {"last-boot.log": "the end ☂\n"}
 
 

@@ -10,8 +10,8 @@ import pytest
 from aiohttp import ClientSession, UnixConnector
 
 from edge.agent_api.door import Application, serve
-from edge.agent_api.privileged import Privileged
 from edge.agent_api.update_room import Places, UpdateRoom
+from edge.privileged import Privileged
 from tests.house.fake_clock import FakeClock
 
 BUNDLE = b"manifest.json\0" + bytes(5000)

@@ -11,10 +11,10 @@ import pytest
 from aiohttp import ClientSession, UnixConnector
 
 from edge.agent_api.door import Application, serve
-from edge.agent_api.privileged import Privileged
 from edge.agent_api.wifi_room import WifiRoom
 from edge.appliance import door
 from edge.appliance.identity import Places
+from edge.privileged import Privileged
 
 # As NetworkManager 1.52 says it; which of its answers comes is told by the file "mood".
 NMCLI = r"""#!/bin/sh
@@ -39,7 +39,7 @@ class Machine:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.places = Places(folder / "data", folder, folder)
+        self.places = Places(folder / "data")
         (folder / "data" / "network").mkdir(parents=True)
         (folder / "net" / "wlan0" / "phy80211").mkdir(parents=True)
         (folder / "bin").mkdir()

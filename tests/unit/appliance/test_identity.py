@@ -1,19 +1,18 @@
 """At a start: keys are made once, wishes are followed once, secrets leave the card's FAT."""
 
 import json
-import tomllib
+import re
 from pathlib import Path
 
 import pytest
 
-from edge.appliance.identity import Places, follow_wishes, make_keys, wishes, write_settings
-from edge.config import load
+from edge.appliance.identity import Places, follow_wishes, make_keys
 
 
 @pytest.fixture
 def places(tmp_path: Path) -> Places:
-    places = Places(tmp_path / "data", tmp_path / "settings", tmp_path / "system")
-    for folder in (places.state, places.keys, places.system):
+    places = Places(tmp_path / "data")
+    for folder in (places.state, places.keys):
         folder.mkdir(parents=True)
     return places
 
@@ -36,7 +35,7 @@ def test_keys_are_made_once_and_differ_between_boxes(places: Places, tmp_path: P
     driver = json.loads((places.keys / "driver.json").read_text())
     make_keys(places, plain)
     assert (places.keys / "edge-key").read_bytes() == key
-    other = Places(tmp_path / "other", tmp_path, tmp_path)
+    other = Places(tmp_path / "other")
     make_keys(other, plain)
     assert (other.keys / "edge-key").read_bytes() != key
     keys = [*driver["securityKeys"].values(), *driver["securityKeysLongRange"].values()]
@@ -72,20 +71,18 @@ def test_a_faulty_pre_seed_is_explained_beside_it_and_changes_nothing(
 
 def test_the_reset_file_is_handed_to_the_agent_once(places: Places, first: Path) -> None:
     (first / "edge-reset-password.txt").touch()  # as some computers name it
-    assert wishes(first)
     follow_wishes(first, places)
-    assert not wishes(first)
     assert (places.state / "reset-password").exists()
     assert not list(first.iterdir())
 
 
-def test_the_agent_can_read_the_settings_of_this_boot(places: Places) -> None:
-    text = 'release = "2026.1"\n[clock]\nfloor = 2026-11-23T00:00:00Z\n'
-    (places.system / "agent.toml").write_text(text)
-    (places.data / "hostname").write_text("attic\n")
-    write_settings(places)
-    settings = places.settings / "agent.toml"
-    assert load(settings).name == "attic"
-    (places.data / "hostname").write_text("-- not a name --")
-    write_settings(places)
-    assert tomllib.loads(settings.read_text())["name"] == "flexbox"
+def test_the_first_code_notices_every_file_that_is_followed(places: Places, first: Path) -> None:
+    code = (Path(__file__).parents[3] / "image/initrd/init").read_text()
+    (pattern,) = re.findall(r"for file in (/first/edge\.toml .*); do", code)
+    files = ["edge.toml", "firstrun.sh", "edge-reset-password", "edge-reset-password.txt"]
+    for name in files:
+        (first / name).touch()
+    noticed = {path for each in pattern.split() for path in first.glob(Path(each).name)}
+    assert noticed == {first / name for name in files}
+    follow_wishes(first, places)
+    assert not [path for path in noticed if path.exists()]

@@ -26,7 +26,7 @@ from edge.appliance import (
 )
 from edge.appliance.identity import Places
 
-PLACES = Places(Path("/nonexistent"), Path("/nonexistent"), Path("/nonexistent"))
+PLACES = Places(Path("/nonexistent"))
 README = Path(__file__).parents[3] / "systemd" / "README.md"
 BOX = {"board": "pi", "version": 100}
 
@@ -50,7 +50,7 @@ def test_a_missing_field_is_said_without_a_value() -> None:
 
 
 def test_the_name_is_kept(tmp_path: Path) -> None:
-    places = Places(tmp_path, tmp_path, tmp_path)
+    places = Places(tmp_path)
     assert door.answer('{"act": "name", "name": "attic"}', places)["ok"] is True
     assert (tmp_path / "hostname").read_text() == "attic\n"
 
@@ -159,8 +159,10 @@ def test_a_tried_system_that_died_without_a_word_is_noted(tmp_path: Path) -> Non
     result.note({"release": "new", "outcome": "trying", "text": ""}, path)
     result.note_return(on_trial=True, path=path)
     assert json.loads(path.read_text())["outcome"] == "trying"
+    assert (path.parent / "trying").exists()  # else a start would not look
     result.note_return(on_trial=False, path=path)
     assert json.loads(path.read_text())["outcome"] == "gone back"
+    assert not (path.parent / "trying").exists()
     result.note({"release": "new", "outcome": "installed", "text": ""}, path)
     result.note_return(on_trial=False, path=path)
     assert json.loads(path.read_text())["outcome"] == "installed"
