@@ -18,6 +18,7 @@ class RealDoor:
 
     def __init__(self, folder: Path) -> None:
         self._config = Config(
+            name="flexbox",
             state_dir=folder / "state",
             runtime_dir=folder / "run",
             claim_window_s=1e12,
