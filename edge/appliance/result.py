@@ -15,13 +15,14 @@ RESULT = Path("/data/update/result.json")
 def note(result: dict[str, str], path: Path = RESULT) -> None:
     """Everybody may read it, whatever the unit's umask."""
     path.parent.mkdir(mode=0o755, exist_ok=True)
-    write_atomically(path, json.dumps(result).encode())
-    path.chmod(0o644)
-    # Only while it is there does a start look what became of it (edge-identity.service).
+    # Only while it is there does a start look what became of it (edge-identity.service): so it
+    # comes before the word and goes after it, whenever power is lost.
     trying = path.with_name("trying")
     if result["outcome"] == "trying":
         trying.touch()
-    else:
+    write_atomically(path, json.dumps(result).encode())
+    path.chmod(0o644)
+    if result["outcome"] != "trying":
         trying.unlink(missing_ok=True)
 
 
